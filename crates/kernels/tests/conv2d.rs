@@ -120,7 +120,7 @@ proptest! {
 
     #[test]
     fn depthwise(
-        batch in 1usize..3, height in 1usize..14, width in 1usize..14, window in windows(), square in 0usize..6,
+        batch in 1usize..3, height in 1usize..14, width in 1usize..14, window in windows(), square in 0usize..8,
         channels in 1usize..40, multiplier in 1usize..3, choice in 0usize..60,
     ) {
         // Half of the cases take the sizes that have code of their own.
@@ -128,6 +128,7 @@ proptest! {
             0 => Window { size: [3, 3], dilations: [1, 1], ..window },
             1 => Window { size: [5, 5], dilations: [1, 1], ..window },
             2 => Window { size: [7, 7], dilations: [1, 1], ..window },
+            3 => Window { size: [9, 3], dilations: [1, 1], ..window },
             _ => window,
         };
         let [h, w] = window.output(height, width).unwrap();
@@ -303,6 +304,9 @@ fn layers_of_networks() {
     check(same(7, 3, 1, 96, 64), 3, 1 << 14);
     check(same(17, 7, 1, 20, 40), 5, 1 << 12);
     check(Conv2dParams { batch: 3, ..same(8, 3, 2, 24, 70) }, 3, 1 << 12);
+    // One pixel, and panels enough for several at once.
+    check(same(1, 1, 1, 96, 200), 19, 1 << 12);
+    check(same(1, 3, 1, 20, 200), 19, 1 << 12);
     let mut grouped = same(9, 3, 1, 64, 128);
     grouped.groups = 32;
     check(grouped, 51, 1 << 12);

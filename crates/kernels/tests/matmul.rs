@@ -100,6 +100,7 @@ fn sizes_that_are_cut_differently() {
     check(15, 1024, 161, false, false, 7, 400);
     check(200, 64, 33, false, false, 11, 17);
     check(1, 300, 500, false, true, 3, 70);
+    check(1, 37, 1000, false, false, 5, 9);
     check(3, 2048, 130, true, false, 8, 999);
     check(6, 5000, 96, false, false, 2, 5000);
     // The last block is smaller than the others.

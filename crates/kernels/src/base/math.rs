@@ -28,30 +28,58 @@ const LN2_LOW: f32 = -2.121_944_4e-4;
 pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     let x = s.max(s.splat(-105.0), s.min(s.splat(89.0), x));
     let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
-    exp_of_rest(s, n, s.mul_add(n, s.splat(-LN2_HIGH), x))
+    s.scale_pow2(exp_of_rest(s, n, s.mul_add(n, s.splat(-LN2_HIGH), x)), n)
 }
 
-/// e^x of an integral `n`, the nearest to x / ln 2, and `x - n · LN2_HIGH`.
+/// e^x, in fewer instructions: it may be 0 below -87.3, and infinite above 88.3.
+#[inline(always)]
+pub(crate) fn exp_flushed<S: Simd>(s: S, x: S::V) -> S::V {
+    let x = s.max(s.splat(-105.0), s.min(s.splat(89.0), x));
+    let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
+    s.scale_pow2_flushed(exp_of_rest(s, n, s.mul_add(n, s.splat(-LN2_HIGH), x)), n)
+}
+
+/// e^x / 2^n of an integral `n`, the nearest to x / ln 2, and `x - n · LN2_HIGH`.
 #[inline(always)]
 fn exp_of_rest<S: Simd>(s: S, n: S::V, rest: S::V) -> S::V {
     let r = s.mul_add(n, s.splat(-LN2_LOW), rest);
-    let p = s.mul_add(exp_tail(s, r), s.mul(r, r), s.add(r, s.splat(1.0)));
-    s.scale_pow2(p, n)
+    s.mul_add(exp_tail(s, r), s.mul(r, r), s.add(r, s.splat(1.0)))
 }
 
 /// e^x - 1 for x <= 0, to the same relative error near 0.
 #[inline(always)]
 pub(crate) fn exp_minus_1_of_negative<S: Simd>(s: S, x: S::V) -> S::V {
     let near = s.mul_add(exp_tail(s, x), s.mul(x, x), x);
-    let far = s.sub(exp(s, x), s.splat(1.0));
+    let far = s.sub(exp_flushed(s, x), s.splat(1.0));
     s.select_lt(x, s.splat(-0.34), far, near)
+}
+
+/// 1 + e^-x, to two parts in 10^7; exactly 1 at infinity, and infinity at minus infinity. Above 1e38 it may be infinite.
+#[inline(always)]
+fn one_and_exp_of_minus<S: Simd>(s: S, x: S::V) -> S::V {
+    let x = s.max(s.splat(-88.9), s.min(s.splat(88.0), x));
+    let (n, power) = s.split_pow2(s.mul(x, s.splat(-std::f32::consts::LOG2_E)));
+    let rest = s.mul_add(n, s.splat(-LN2_HIGH), s.sub(s.splat(0.0), x));
+    let r = s.mul_add(n, s.splat(-LN2_LOW), rest);
+    let square = s.mul(r, r);
+    // As in `exp_tail`, and one after the other in as few steps as there can be.
+    let low = s.mul_add(r, s.splat(0.166_665_2), s.splat(0.499_999_93));
+    let high = s.mul_add(r, s.splat(0.008_368_718), s.splat(0.041_668_39));
+    let high = s.mul_add(square, s.splat(0.001_381_459), high);
+    let p = s.mul_add(s.mul_add(high, square, low), square, s.add(r, s.splat(1.0)));
+    s.mul_add(p, power, s.splat(1.0))
 }
 
 /// 1 / (1 + e^-x); exactly 0 at minus infinity and 1 at infinity.
 #[inline(always)]
 pub(crate) fn sigmoid<S: Simd>(s: S, x: S::V) -> S::V {
-    let one = s.splat(1.0);
-    s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), x))))
+    s.div(s.splat(1.0), one_and_exp_of_minus(s, x))
+}
+
+/// x / (1 + e^-x).
+#[inline(always)]
+pub(crate) fn swish<S: Simd>(s: S, x: S::V) -> S::V {
+    s.div(x, one_and_exp_of_minus(s, x))
 }
 
 /// tanh x, to three parts in 10^7; exactly -1 and 1 at the infinities, -0 at -0.
@@ -90,7 +118,7 @@ pub(crate) fn erf<S: Simd>(s: S, x: S::V) -> S::V {
         s.min(s.splat(4.0), magnitude),
         [-0.002_619_055_6, -1.117_621_7, -0.654_239_5, -0.088_800_15, 0.014_831_992, -0.001_157_240_7],
     );
-    let far = s.copysign(s.sub(s.splat(1.0), exp(s, log)), x);
+    let far = s.copysign(s.sub(s.splat(1.0), exp_flushed(s, log)), x);
     s.select_lt(magnitude, s.splat(1.0), near, far)
 }
 
@@ -103,7 +131,7 @@ pub(crate) fn erfc<S: Simd>(s: S, x: S::V) -> S::V {
     let (high, low) = (s.mul(few, few), s.mul(s.sub(magnitude, few), s.add(magnitude, few)));
     let n = s.round(s.mul(s.add(high, low), s.splat(-std::f32::consts::LOG2_E)));
     let rest = s.sub(s.sub(s.mul(n, s.splat(-LN2_HIGH)), high), low);
-    let gaussian = exp_of_rest(s, n, rest);
+    let gaussian = s.scale_pow2_flushed(exp_of_rest(s, n, rest), n);
     // erfc(x) e^x² in t = 1 / (1 + x / 2), which is 1 at 0.
     let t = s.div(s.splat(1.0), s.mul_add(magnitude, s.splat(0.5), s.splat(1.0)));
     let scaled = polynomial(
@@ -128,7 +156,7 @@ pub(crate) fn erfc<S: Simd>(s: S, x: S::V) -> S::V {
 /// ln(1 + e^x), without overflow and without loss for very negative x.
 #[inline(always)]
 pub(crate) fn softplus<S: Simd>(s: S, x: S::V) -> S::V {
-    let y = exp(s, s.sub(s.splat(0.0), s.abs(x)));
+    let y = exp_flushed(s, s.sub(s.splat(0.0), s.abs(x)));
     // ln(1 + y) = 2 atanh(y / (2 + y)), by the series of atanh; the argument is at most 1/3.
     let z = s.div(y, s.add(y, s.splat(2.0)));
     let series =

@@ -317,7 +317,7 @@ table! { x c s;
             [f32 epilogue] s.mul(s.splat(SELU_SCALE as f32), elu(s, x, SELU_ALPHA as f32));
         /// x sigmoid(x), also called SiLU.
         Swish [] plain x * x.sigmoid(),
-            [f32 epilogue] s.mul(x, math::sigmoid(s, x));
+            [f32 epilogue] math::swish(s, x);
         /// x relu6(x + 3) / 6.
         HardSwish [] wide x * clamp(x + c(3.0), c(0.0), c(6.0)) * c(1.0 / 6.0),
             [epilogue] s.mul(x, hard_sigmoid(s, x));

@@ -103,7 +103,7 @@ impl Kernel for NarrowRows<'_> {
                 let count = S::LANES.min(block.len() - i);
                 // SAFETY: as many are left of the block, which is not longer than the powers.
                 unsafe {
-                    let power = math::exp(s, s.load_partial(block.as_ptr().add(i), count));
+                    let power = math::exp_flushed(s, s.load_partial(block.as_ptr().add(i), count));
                     s.store_partial(powers.as_mut_ptr().add(i), power, count);
                 }
             }
@@ -152,7 +152,7 @@ impl Kernel for Row<'_> {
             // SAFETY: within the row.
             unsafe {
                 let below = s.sub(s.load(start.add(i)), shift);
-                let e = math::exp(s, below);
+                let e = math::exp_flushed(s, below);
                 sums = s.add(sums, e);
                 s.store(start.add(i), if self.log { below } else { e });
             }
@@ -162,7 +162,7 @@ impl Kernel for Row<'_> {
             // SAFETY: `rest` elements are left of the row.
             let e = unsafe {
                 let below = s.sub(s.load_partial(start.add(whole), rest), shift);
-                let e = math::exp(s, below);
+                let e = math::exp_flushed(s, below);
                 s.store_partial(start.add(whole), if self.log { below } else { e }, rest);
                 e
             };

@@ -193,6 +193,9 @@ pub(super) struct Job<'a> {
 // rows and channels of the output.
 unsafe impl Sync for Job<'_> {}
 
+/// The most rows of a window whose places are worked out once for a row of the output.
+const LINES: usize = 8;
+
 /// One row of the output: where its input rows are, and which of the window's rows lie in the image.
 struct Row {
     /// The input row of the window's row 0, which may lie outside.
@@ -204,6 +207,8 @@ struct Row {
     end: usize,
     /// The output row's start, in floats.
     out: usize,
+    /// The first input pixel of each of the window's rows that lie in the image, of up to [`LINES`].
+    lines: [*const f32; LINES],
 }
 
 /// Output pixels that are computed together: as many sums as hide the time that an addition takes. The images of most
@@ -233,8 +238,14 @@ impl Kernel for Job<'_> {
                 let uppermost = (top + (first * w.dilations[0]) as isize) as usize;
                 0usize.wrapping_sub(uppermost - uppermost % self.held_rows)
             };
-            let row = Row { top, base, first, end, out: number * width * all_channels };
-            match (p.multiplier == 1, w.size[1], w.strides[1], w.dilations[1]) {
+            let out = number * width * all_channels;
+            let mut row = Row { top, base, first, end, out, lines: [std::ptr::null(); LINES] };
+            for (line, ky) in (first..end).enumerate().take(LINES) {
+                row.lines[line] = self.pixel(&row, ky, 0);
+            }
+            // A window that has more rows is one of any size.
+            let columns = if w.size[0] > LINES { 0 } else { w.size[1] };
+            match (p.multiplier == 1, columns, w.strides[1], w.dilations[1]) {
                 (true, 3, 1, 1) if in_sevens => self.blocks::<S, 3, 1, SEVEN>(s, &row),
                 (true, 3, 2, 1) if in_sevens => self.blocks::<S, 3, 2, SEVEN>(s, &row),
                 (true, 7, 1, 1) if in_sevens => self.blocks::<S, 7, 1, SEVEN>(s, &row),
@@ -392,24 +403,20 @@ impl Job<'_> {
         inputs: impl Inputs,
     ) {
         let p = &self.op.p;
-        let all = p.channels * p.multiplier;
+        let (channels, all) = (p.channels, p.channels * p.multiplier);
+        let valid = match EDGE {
+            true => (-left).max(0) as usize..(p.width as isize - left).max(0) as usize,
+            false => 0..usize::MAX,
+        };
+        let offset = left * channels as isize + inputs.first(c) as isize;
+        let mut filter = self.filter.wrapping_add(row.first * WIDTH * all + c);
         let mut sums = [s.splat(0.0); PIXELS];
-        for ky in row.first..row.end {
-            let start = self.pixel(row, ky, 0).wrapping_offset(left * p.channels as isize);
-            let taps = TapRow::<WIDTH> {
-                channels: p.channels,
-                weights: all,
-                count,
-                start: start.wrapping_add(inputs.first(c)),
-                filter: self.filter.wrapping_add(ky * WIDTH * all + c),
-                valid: if EDGE {
-                    (-left).max(0) as usize..(p.width as isize - left).max(0) as usize
-                } else {
-                    0..usize::MAX
-                },
-            };
+        for line in &row.lines[..row.end - row.first] {
+            let start = line.wrapping_offset(offset);
+            let taps = TapRow::<WIDTH> { channels, weights: all, count, start, filter, valid: valid.clone() };
             // SAFETY: the valid columns lie in the image, and `count` channels are left.
             unsafe { taps.add::<S, STRIDE, PIXELS, EDGE>(s, &mut sums, inputs) };
+            filter = filter.wrapping_add(WIDTH * all);
         }
         self.finish(s, sums, live, row.out + x * all + c, c, count);
     }

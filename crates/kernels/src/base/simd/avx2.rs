@@ -56,7 +56,7 @@ static PLACES: [[i32; 8]; 256] = {
     table
 };
 
-/// 2^n for integral n in -126..=127.
+/// 2^n for integral n in -126..=127, 0 for -127 and infinity for 128.
 #[inline(always)]
 fn pow2(n: __m256) -> __m256 {
     // SAFETY: called only with a token in hand.
@@ -118,6 +118,16 @@ impl Simd for Avx2 {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) }
     }
 
+    #[inline(always)]
+    fn split_pow2(self, x: __m256) -> (__m256, __m256) {
+        // Beside 3 · 2^22 no bits are left for a fraction: the lowest are n + 127, which is 2^n where the exponent stands.
+        const SHIFT: f32 = 12_582_912.0 + 127.0;
+        let shifted = self.add(x, self.splat(SHIFT));
+        // SAFETY: the token is the proof that the processor has the instructions.
+        let power = unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(shifted))) };
+        (self.sub(shifted, self.splat(SHIFT)), power)
+    }
+
     ops! {
         splat(x: f32) = _mm256_set1_ps(x);
         add(a: __m256, b: __m256) = _mm256_add_ps(a, b);
@@ -132,6 +142,7 @@ impl Simd for Avx2 {
             let half = Avx2(()).round(_mm256_mul_ps(n, _mm256_set1_ps(0.5)));
             _mm256_mul_ps(_mm256_mul_ps(x, pow2(half)), pow2(_mm256_sub_ps(n, half)))
         };
+        scale_pow2_flushed(x: __m256, n: __m256) = _mm256_mul_ps(x, pow2(_mm256_max_ps(n, _mm256_set1_ps(-127.0))));
         select_lt(a: __m256, b: __m256, x: __m256, y: __m256) =
             _mm256_blendv_ps(y, x, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b));
         abs(x: __m256) = _mm256_andnot_ps(_mm256_set1_ps(-0.0), x);

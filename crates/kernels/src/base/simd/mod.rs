@@ -72,6 +72,18 @@ pub(crate) trait Simd: Copy {
     fn round(self, x: Self::V) -> Self::V;
     /// x · 2^n for integral n in -252..=254, with overflow to infinity and underflow through subnormals.
     fn scale_pow2(self, x: Self::V, n: Self::V) -> Self::V;
+    /// The same for integral n in -1000..=128 and |x| between 0.5 and 2, where what is below the normal numbers may be 0, and
+    /// anything times 2^128 infinite.
+    #[inline(always)]
+    fn scale_pow2_flushed(self, x: Self::V, n: Self::V) -> Self::V {
+        self.scale_pow2(x, n)
+    }
+    /// The nearest integer n to x between -127 and 128, and 2^n, where that of -127 may be 0.
+    #[inline(always)]
+    fn split_pow2(self, x: Self::V) -> (Self::V, Self::V) {
+        let n = self.round(x);
+        (n, self.scale_pow2(self.splat(1.0), n))
+    }
     /// `x` where a < b, else `y` (also when either is NaN).
     fn select_lt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
     /// |x|

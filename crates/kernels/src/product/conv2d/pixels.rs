@@ -196,6 +196,9 @@ impl LeftHand for PixelRows<'_> {
 
     /// The rest of a row of pixels whose windows stick out above or below, or else the rows up to the next such.
     fn alike(&self, first_row: usize) -> usize {
+        if self.conv.is_dense {
+            return usize::MAX;
+        }
         let window = &self.conv.p.window;
         let [_, height, width] = self.conv.output;
         let (start, stride) = (window.start(1), window.strides[1]);

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::RawEpilogue;
-use super::panels::PackedLayout;
+use super::panels::{PackedLayout, Panel};
 use super::tile::{self, Tile};
 
 /// As many rows as a tile has at most, and all of their outputs.
@@ -35,33 +35,33 @@ impl Band {
     /// The pointers are valid for the counts, the panels are packed or have a source, and nothing else uses the output.
     pub unsafe fn run(&self, panels: Range<usize>) {
         let isa = self.layout.isa();
-        let columns = panels.clone();
-        for panel in panels.map(|number| self.layout.panel(number)) {
-            let packed = self.b.wrapping_add(panel.offset);
-            let (b, b_stride, b_copy) = match self.source {
-                Some((start, stride)) if panel.columns == tile::width(isa) => {
-                    (start.wrapping_add(panel.first), stride, packed)
+        let first = self.layout.panel(panels.start);
+        let last = self.layout.panel(panels.end - 1);
+        let has_partial = last.columns < tile::width(isa);
+        let full = panels.len() - usize::from(has_partial);
+        let packed = |panel: &Panel| self.b.wrapping_add(panel.offset);
+        if full > 0 {
+            let (b, b_stride, b_panel, b_copy) = match self.source {
+                Some((start, stride)) => {
+                    (start.wrapping_add(first.first), stride, first.width, packed(&first))
                 }
-                _ => (packed.cast_const(), panel.width, std::ptr::null_mut()),
+                None => {
+                    let floats = self.layout.k() * first.width;
+                    (packed(&first).cast_const(), first.width, floats, std::ptr::null_mut())
+                }
             };
-            let tile = Tile {
-                rows: self.rows,
-                taps: self.taps,
-                tap_len: self.tap_len,
-                zeros: self.zeros,
-                b,
-                b_stride,
-                b_copy,
-                out: self.out.wrapping_add(panel.first),
-                out_stride: self.out_stride,
-                columns: panel.columns,
-                first: self.first,
-                epilogue: self.epilogue.starting_at(panel.first, panel.first),
-            };
+            let tile = Tile { panels: full, b_panel, b_copy, ..self.tile(&first, b, b_stride) };
             // SAFETY: the layout was made for an available isa; the caller vouches for the memory.
-            unsafe { tile::run(isa, self.count, panel.width, &tile) };
+            unsafe { tile::run(isa, self.count, first.width, &tile) };
         }
-        let (first, last) = (self.layout.panel(columns.start), self.layout.panel(columns.end - 1));
+        if has_partial {
+            let tile = self.tile(&last, packed(&last), last.width);
+            // SAFETY: as above.
+            unsafe { tile::run(isa, self.count, last.width, &tile) };
+        }
+        if self.epilogue.after.is_none() {
+            return;
+        }
         let len = last.first + last.columns - first.first;
         // Rows without a gap between them are one piece.
         let (pieces, len) = if len == self.out_stride { (1, self.count * len) } else { (self.count, len) };
@@ -69,6 +69,26 @@ impl Band {
             let to = self.out.wrapping_add(piece * self.out_stride + first.first);
             // SAFETY: these are the elements that the tiles have just written.
             unsafe { self.epilogue.finish(isa, to, len) };
+        }
+    }
+
+    /// The tile of one panel, which is packed, with its rows at `b`.
+    fn tile(&self, panel: &Panel, b: *const f32, b_stride: usize) -> Tile {
+        Tile {
+            panels: 1,
+            rows: self.rows,
+            taps: self.taps,
+            tap_len: self.tap_len,
+            zeros: self.zeros,
+            b,
+            b_stride,
+            b_panel: 0,
+            b_copy: std::ptr::null_mut(),
+            out: self.out.wrapping_add(panel.first),
+            out_stride: self.out_stride,
+            columns: panel.columns,
+            first: self.first,
+            epilogue: self.epilogue.starting_at(panel.first, panel.first),
         }
     }
 }

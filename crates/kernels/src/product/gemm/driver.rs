@@ -248,31 +248,31 @@ impl<R: LeftHand> Gemm<'_, R> {
         let rows = end - first_row;
         let mut done = 0;
         while done < rows {
-            // Tiles of nearly the same height waste less than full ones and a low last one.
             let alike = self.rows.alike(first_row + done).min(rows - done);
-            let count = alike.div_ceil(alike.div_ceil(tile::max_rows(self.layout.isa())));
-            let out = offsets.out + (first_row + done) * self.out_stride;
-            let band = Band {
-                layout: self.layout,
-                rows: pointers,
-                count,
-                taps: self.segment.taps,
-                tap_len: self.segment.len,
-                zeros: self.rows.zeros(),
-                b,
-                source,
-                out: self.out.wrapping_add(out),
-                out_stride: self.out_stride,
-                first: self.first,
-                epilogue: self.epilogue.starting_at(offsets.channel, out),
-            };
-            // SAFETY: as above.
-            unsafe {
-                self.rows.fill(offsets.a, first_row + done, count, self.segment, pointers, copies);
-                band.run(panels.clone());
+            for count in tile::heights(self.layout.isa(), alike) {
+                let out = offsets.out + (first_row + done) * self.out_stride;
+                let band = Band {
+                    layout: self.layout,
+                    rows: pointers,
+                    count,
+                    taps: self.segment.taps,
+                    tap_len: self.segment.len,
+                    zeros: self.rows.zeros(),
+                    b,
+                    source,
+                    out: self.out.wrapping_add(out),
+                    out_stride: self.out_stride,
+                    first: self.first,
+                    epilogue: self.epilogue.starting_at(offsets.channel, out),
+                };
+                // SAFETY: as above.
+                unsafe {
+                    self.rows.fill(offsets.a, first_row + done, count, self.segment, pointers, copies);
+                    band.run(panels.clone());
+                }
+                source = None;
+                done += count;
             }
-            source = None;
-            done += count;
         }
     }
 

@@ -35,9 +35,18 @@ pub(crate) const fn max_rows_of(lanes: usize) -> usize {
     }
 }
 
-/// One tile of the output.
+/// How many rows each tile has of so many, which differ by one at most: full tiles and a low last one would waste more.
+pub(super) fn heights(isa: Isa, rows: usize) -> impl Iterator<Item = usize> {
+    let tiles = rows.div_ceil(max_rows(isa)).max(1);
+    let (least, more) = (rows / tiles, rows % tiles);
+    (0..tiles).map(move |tile| least + usize::from(tile < more))
+}
+
+/// Tiles of the output that stand side by side.
 #[derive(Clone, Copy)]
 pub(crate) struct Tile {
+    /// How many.
+    pub panels: usize,
     /// `taps` times [`MAX_ROWS`] pointers, of which the first as many as the tile has rows are used, each to
     /// `tap_len` floats of A.
     pub rows: *const *const f32,
@@ -45,23 +54,26 @@ pub(crate) struct Tile {
     pub tap_len: usize,
     /// Where taps that lie outside an image lead to; or null.
     pub zeros: *const f32,
-    /// `taps · tap_len` rows of the panel, at any alignment.
+    /// `taps · tap_len` rows of the first panel, at any alignment.
     pub b: *const f32,
-    /// Floats from one row of the panel to the next.
+    /// Floats from one row of a panel to the next.
     pub b_stride: usize,
-    /// Where to pack the panel's rows as they are read, for the tiles to come; or null. Only for full panels.
+    /// Floats from one panel to the next.
+    pub b_panel: usize,
+    /// Where to pack the panels' rows as they are read, one panel after the other, for the tiles to come; or null. Only for
+    /// full panels.
     pub b_copy: *mut f32,
     pub out: *mut f32,
     pub out_stride: usize,
-    /// Columns that are meant; the panel's may be more.
+    /// Columns that are meant; the panel's may be more. Of several panels each is full.
     pub columns: usize,
     /// Whether the sum starts at 0, or at what the output holds.
     pub first: bool,
-    /// Its channels are the panel's columns, its residual starts at the tile and has the output's stride.
+    /// Its channels are the panels' columns, its residual starts at the first tile and has the output's stride.
     pub epilogue: RawEpilogue,
 }
 
-/// Computes a tile of `rows` rows, and a panel of `width` columns with those that are not meant.
+/// Computes tiles of `rows` rows, and panels of `width` columns with those that are not meant.
 ///
 /// # Safety
 /// All that the [`Tile`] points to is valid, and the processor has the instructions.
@@ -187,18 +199,80 @@ unsafe fn portable<const ROWS: usize, const VECTORS: usize, const PACK: bool>(ti
 /// As [`TileFn`].
 #[inline(always)]
 unsafe fn compute<S: Simd, const ROWS: usize, const VECTORS: usize, const PACK: bool>(s: S, t: &Tile) {
+    let (mut copy, mut panel) = (t.b_copy, 0);
+    while panel < t.panels {
+        let (column, b) = (panel * VECTORS * S::LANES, t.b.wrapping_add(panel * t.b_panel));
+        // SAFETY: as the caller vouches; there are so many full panels, and one row with one tap.
+        unsafe {
+            if ROWS == 1 && S::LANES == 8 && !PACK && t.taps == 1 && panel + GROUP <= t.panels {
+                compute_group(s, t, column, b);
+                panel += GROUP;
+            } else {
+                compute_panel::<S, ROWS, VECTORS, PACK>(s, t, column, b, &mut copy);
+                panel += 1;
+            }
+        }
+    }
+}
+
+/// Panels that a row is multiplied by at once: in one alone each sum waits for the one before it.
+const GROUP: usize = 4;
+
+/// The tiles of a row and the [`GROUP`] full panels from the one at `b` on, whose first column is `column`.
+///
+/// # Safety
+/// As [`TileFn`]; there is one row, with one tap.
+#[inline(always)]
+unsafe fn compute_group<S: Simd>(s: S, t: &Tile, column: usize, b: *const f32) {
+    let mut sums = [[[s.splat(0.0); VECTORS]; 1]; GROUP];
+    let first_of = |panel: usize| column + panel * VECTORS * S::LANES;
+    // SAFETY: as the caller vouches.
+    unsafe {
+        if !t.first {
+            for (panel, [row]) in sums.iter_mut().enumerate() {
+                for (v, sum) in row.iter_mut().enumerate() {
+                    *sum = s.load(t.out.add(first_of(panel) + v * S::LANES));
+                }
+            }
+        }
+        let a = *t.rows;
+        for k in 0..t.tap_len {
+            let x = s.splat(*a.add(k));
+            for (panel, [row]) in sums.iter_mut().enumerate() {
+                let from = b.wrapping_add(panel * t.b_panel + k * t.b_stride);
+                for (v, sum) in row.iter_mut().enumerate() {
+                    *sum = s.mul_add(x, s.load(from.wrapping_add(v * S::LANES)), *sum);
+                }
+            }
+        }
+        for (panel, sums) in sums.iter().enumerate() {
+            finish::<S, 1, VECTORS, true>(s, t, first_of(panel), sums);
+        }
+    }
+}
+
+/// The tile of the panel at `b`, whose first column is `column`.
+///
+/// # Safety
+/// As [`TileFn`].
+#[inline(always)]
+unsafe fn compute_panel<S: Simd, const ROWS: usize, const VECTORS: usize, const PACK: bool>(
+    s: S,
+    t: &Tile,
+    column: usize,
+    mut b: *const f32,
+    copy: &mut *mut f32,
+) {
     let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
     // SAFETY: the caller vouches for the pointers and counts in the tile; partial vectors end at `columns`.
     unsafe {
         if !t.first {
             for (r, row) in sums.iter_mut().enumerate() {
                 for (v, sum) in row.iter_mut().enumerate() {
-                    *sum = load_columns(s, t.out.add(r * t.out_stride), v, t.columns);
+                    *sum = load_columns(s, t.out.add(r * t.out_stride + column), v, t.columns);
                 }
             }
         }
-        let mut b = t.b;
-        let mut copy = t.b_copy;
         let mut rows = t.rows;
         for _ in 0..t.taps {
             let mut a = [std::ptr::null(); ROWS];
@@ -210,7 +284,7 @@ unsafe fn compute<S: Simd, const ROWS: usize, const VECTORS: usize, const PACK: 
                 // Zero times a weight that is not finite is NaN, in every row.
                 let mut products = [s.splat(0.0); VECTORS];
                 for _ in 0..t.tap_len {
-                    let columns = next_columns::<S, VECTORS, PACK>(s, t, &mut b, &mut copy);
+                    let columns = next_columns::<S, VECTORS, PACK>(s, t, &mut b, copy);
                     for (product, column) in products.iter_mut().zip(columns) {
                         *product = s.mul_add(column, s.splat(0.0), *product);
                     }
@@ -223,7 +297,7 @@ unsafe fn compute<S: Simd, const ROWS: usize, const VECTORS: usize, const PACK: 
                 continue;
             }
             for k in 0..t.tap_len {
-                let columns = next_columns::<S, VECTORS, PACK>(s, t, &mut b, &mut copy);
+                let columns = next_columns::<S, VECTORS, PACK>(s, t, &mut b, copy);
                 for r in 0..ROWS {
                     let x = s.splat(*a[r].add(k));
                     for v in 0..VECTORS {
@@ -233,9 +307,9 @@ unsafe fn compute<S: Simd, const ROWS: usize, const VECTORS: usize, const PACK: 
             }
         }
         if t.columns == VECTORS * S::LANES {
-            finish::<S, ROWS, VECTORS, true>(s, t, &sums);
+            finish::<S, ROWS, VECTORS, true>(s, t, column, &sums);
         } else {
-            finish::<S, ROWS, VECTORS, false>(s, t, &sums);
+            finish::<S, ROWS, VECTORS, false>(s, t, column, &sums);
         }
     }
 }
@@ -283,7 +357,7 @@ unsafe fn load_columns<S: Simd>(s: S, from: *const f32, v: usize, columns: usize
     unsafe { s.load_partial(from.wrapping_add(v * S::LANES), count) }
 }
 
-/// Scales, shifts, adds, clamps and stores.
+/// Scales, shifts, adds, clamps and stores the tile whose first column is `column`.
 ///
 /// # Safety
 /// As [`TileFn`]; with `FULL` all of the panel's columns are meant.
@@ -291,6 +365,7 @@ unsafe fn load_columns<S: Simd>(s: S, from: *const f32, v: usize, columns: usize
 unsafe fn finish<S: Simd, const ROWS: usize, const VECTORS: usize, const FULL: bool>(
     s: S,
     t: &Tile,
+    column: usize,
     sums: &[[S::V; VECTORS]; ROWS],
 ) {
     let e = &t.epilogue;
@@ -304,18 +379,19 @@ unsafe fn finish<S: Simd, const ROWS: usize, const VECTORS: usize, const FULL: b
         let mut shift = [s.splat(0.0); VECTORS];
         for v in 0..VECTORS {
             if !e.scale.is_null() {
-                scale[v] = load(e.scale, v);
+                scale[v] = load(e.scale.add(column), v);
             }
             if !e.shift.is_null() {
-                shift[v] = load(e.shift, v);
+                shift[v] = load(e.shift.add(column), v);
             }
         }
         for (r, row) in sums.iter().enumerate() {
-            let out = t.out.add(r * t.out_stride);
+            let at = r * t.out_stride + column;
+            let out = t.out.add(at);
             for (v, sum) in row.iter().enumerate() {
                 let mut x = s.mul_add(*sum, scale[v], shift[v]);
                 if !e.residual.is_null() {
-                    x = s.add(x, load(e.residual.add(r * t.out_stride), v));
+                    x = s.add(x, load(e.residual.add(at), v));
                 }
                 x = s.min(max, s.max(min, x));
                 if FULL {
