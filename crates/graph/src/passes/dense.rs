@@ -3,15 +3,20 @@
 //! - a batch product with one constant matrix, `[.., k]` by `[k, n]` or `[1, .., k, n]`;
 //! - an Einsum whose labels are those of a dense layer, as `abc,cd->abd`, and with several labels in place of one, as
 //!   `abc,cde->abde` and `abcd,cde->abe`;
-//! - a bias or factor of shape `[heads, width]` after a reshape from `[.., heads * width]` is moved before it.
+//! - a product of the matrix that a reshape makes of `[.., k]`, as Tensordot does, where another reshape gives the result its
+//!   axes back;
+//! - a bias or factor of shape `[heads, width]` after a reshape from `[.., heads * width]` is moved before it;
+//! - a factor of the products of two tensors, as the scores of attention have, becomes one of the dense layer that one of
+//!   the tensors comes from.
 
 use std::sync::Arc;
 
 use tightfit_core::DType;
 use tightfit_kernels::BinaryOp;
 
-use super::rewrite::{Uses, insert, replace, reshaped, sweep};
-use crate::ir::{Graph, NodeId};
+use super::rewrite::{Uses, insert, known_scalar, produced_by, replace, reshaped, sweep};
+use crate::dim::Dims;
+use crate::ir::{Graph, NodeId, ValueRef};
 use crate::operator::Operator;
 use crate::operator::product::Fused;
 use crate::ops::array::reshape::Reshape;
@@ -30,7 +35,9 @@ pub fn make(graph: &mut Graph) -> bool {
         }
         batch_product(graph, uses, id)
             .or_else(|| einsum(graph, uses, id))
+            .or_else(|| between_reshapes(graph, uses, id))
             .or_else(|| before_reshape(graph, uses, id))
+            .or_else(|| factor_of_operand(graph, uses, id))
     })
 }
 
@@ -124,6 +131,35 @@ fn einsum(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
     Some(())
 }
 
+/// A product of the rows of a tensor, which stand in a matrix for it alone.
+fn between_reshapes(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
+    let node = graph.node(id);
+    node.is::<Reshape>()?;
+    let product = *node.inputs.first()?;
+    let (multiplied, matmul) = produced_by::<MatMul>(graph, product)?;
+    let (reshape, _) = produced_by::<Reshape>(graph, *multiplied.inputs.first()?)?;
+    let tensor = *reshape.inputs.first()?;
+    let is_mine = uses.is_used_once(product) && multiplied.control.is_empty() && reshape.control.is_empty();
+    if !is_mine || matmul.transpose_a || matmul.fused.has_residual {
+        return None;
+    }
+    let [_, depth] = graph.fact(multiplied.inputs[0]).dims.get()? else { return None };
+    let (own_depth, rows) = graph.fact(tensor).dims.get()?.split_last()?;
+    let columns = graph.fact(product).dims.get()?.last()?;
+    let result = Dims::new(rows.iter().chain([columns]).copied().collect::<Vec<_>>());
+    if depth.size().is_none()
+        || depth != own_depth
+        || rows.is_empty()
+        || !result.is_surely(&node.facts[0].dims)
+    {
+        return None;
+    }
+    let operator = Arc::new(MatMul { has_rows: true, ..matmul.clone() });
+    let inputs = [tensor].iter().chain(&multiplied.inputs[1..]).copied().collect();
+    replace(graph, uses, id, operator, inputs);
+    Some(())
+}
+
 /// A constant after a reshape that splits the channels of a product.
 fn before_reshape(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
     let node = graph.node(id);
@@ -161,3 +197,55 @@ fn before_reshape(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> 
     replace(graph, uses, id, operator, shape_inputs);
     Some(())
 }
+
+/// One factor of all the products of two tensors.
+fn factor_of_operand(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
+    let node = graph.node(id);
+    let op = node.is::<Binary>()?.op;
+    let (products, constant) = match (op, node.inputs[0], node.inputs[1]) {
+        (BinaryOp::Mul, a, b) if graph.producer(a).constant().is_some() => (b, a),
+        (BinaryOp::Mul | BinaryOp::Div, a, b) => (a, b),
+        _ => return None,
+    };
+    let number = known_scalar(graph, constant)?;
+    let factor = if op == BinaryOp::Div { 1.0 / number } else { number };
+    // A larger one might take an operand past the range, where the sums are not.
+    let is_one = graph.fact(constant).dims.elements().size() == Some(1);
+    let is_small = is_one && factor != 0.0 && factor.abs() <= 1.0;
+    let producer = graph.producer(products);
+    let is_product = producer.is::<Einsum>().is_some_and(|einsum| einsum.operands.len() == 2)
+        || producer.is::<BatchMatMul>().is_some();
+    let is_mine = uses.is_used_once(products) && producer.control.is_empty();
+    if !is_small || !is_product || !is_mine || graph.fact(products).dims != node.facts[0].dims {
+        return None;
+    }
+    let side = (0..2).find(|side| has_epilogue(graph, uses, producer.inputs[*side]))?;
+    let (operator, mut inputs) = (producer.operator_arc()?, producer.inputs.clone());
+    let name = node.name.to_string();
+    let constant = reshaped(graph, uses, &name, constant, &[])?;
+    inputs[side] = insert(graph, uses, &name, Arc::new(Binary { op }), vec![inputs[side], constant])?;
+    replace(graph, uses, id, operator, inputs);
+    Some(())
+}
+
+/// Whether a value is a dense layer's, used once, which can take a factor in, or that under another shape.
+fn has_epilogue(graph: &Graph, uses: &Uses, value: ValueRef) -> bool {
+    let mut value = value;
+    loop {
+        let node = graph.producer(value);
+        if !uses.is_used_once(value) || !node.control.is_empty() {
+            return false;
+        }
+        if let Some(product) = node.operator().and_then(|operator| operator.as_product()) {
+            return product.fused().is_linear();
+        }
+        if node.is::<ReshapeTail>().is_none() && node.is::<Reshape>().is_none() {
+            return false;
+        }
+        value = node.inputs[0];
+    }
+}
+
+#[cfg(test)]
+#[path = "dense_tests.rs"]
+mod tests;

@@ -1,5 +1,6 @@
-//! Takes away transpositions that undo each other, as they stand between layers of a model with channels second: what is
-//! done element by element or channel by channel after one is done before it, until it meets the next.
+//! Takes away transpositions that leave the axes in their order, as Tensordot has them, and those that undo each other, as
+//! they stand between layers of a model with channels second: what is done element by element or channel by channel after
+//! one is done before it, until it meets the next.
 
 use std::sync::Arc;
 
@@ -34,16 +35,25 @@ fn transposed(graph: &Graph, value: ValueRef) -> Option<(ValueRef, ValueRef, Vec
     (!operator.is_conjugate() && node.control.is_empty()).then_some((from, order, known))
 }
 
-/// Two transpositions as one, or as none.
+/// Whether each axis stays where it is.
+fn is_in_order(order: &[i64]) -> bool {
+    order.iter().copied().eq(0..order.len() as i64)
+}
+
+/// One transposition as none, or two as one or as none.
 fn cancel(graph: &mut Graph, uses: &mut Uses, id: NodeId) -> Option<()> {
     let value = ValueRef::of(id);
     let (middle, _, outer) = transposed(graph, value)?;
+    if is_in_order(&outer) {
+        forward(graph, uses, value, middle);
+        return Some(());
+    }
     let (from, _, inner) = transposed(graph, middle)?;
     let order: Vec<i64> = outer
         .iter()
         .map(|axis| usize::try_from(*axis).ok().and_then(|axis| inner.get(axis)).copied())
         .collect::<Option<_>>()?;
-    if order.iter().copied().eq(0..order.len() as i64) {
+    if is_in_order(&order) {
         forward(graph, uses, value, from);
         return Some(());
     }
