@@ -29,6 +29,8 @@ pub(crate) struct Tile<'a> {
     pub panel_stride: usize,
     /// 1 or 2.
     pub panels: usize,
+    /// Columns whose sums are asked for.
+    pub columns: usize,
     /// Steps of 4 bytes.
     pub steps: usize,
 }
@@ -66,22 +68,38 @@ impl Dot {
         if self == Dot::Avx2 { 2 } else { 1 }
     }
 
-    /// Writes bytes of a row as a tile takes them, [`Dot::row_width`] for each.
-    pub fn put(self, bytes: &[u8], row: &mut [u8]) {
-        assert!(row.len() == bytes.len() * self.row_width());
+    /// Writes the first `count` bytes, each with the bits of `flip` turned, as a tile takes them: [`Dot::row_width`] for each. What
+    /// is behind them in both may be read and written too.
+    pub fn put(self, bytes: &[u8], count: usize, flip: u8, row: &mut [u8]) {
+        assert!(bytes.len() >= count && row.len() >= count * self.row_width());
         match self {
             #[cfg(target_arch = "x86_64")]
             Dot::Avx2 => {
-                // SAFETY: `Dot::of` has found the instructions.
-                unsafe { x86::widen(bytes, row) }
+                // SAFETY: `Dot::of` has found the instructions, and the assertion above the memory.
+                unsafe { x86::widen(bytes, count, flip, row) }
             }
-            _ => row.copy_from_slice(bytes),
+            _ => row.iter_mut().zip(&bytes[..count]).for_each(|(to, byte)| *to = byte ^ flip),
         }
+    }
+
+    /// The same of one byte over and over.
+    pub fn fill(self, byte: u8, row: &mut [u8]) {
+        match self {
+            Dot::Avx2 => {
+                row.chunks_exact_mut(2).for_each(|to| to.copy_from_slice(&u16::from(byte).to_ne_bytes()))
+            }
+            _ => row.fill(byte),
+        }
+    }
+
+    /// The sum of the bytes of a row that is written.
+    pub fn sum(self, row: &[u8]) -> i32 {
+        row.iter().step_by(self.row_width()).map(|byte| i32::from(*byte)).fold(0, i32::wrapping_add)
     }
 
     /// The sums of a tile.
     pub fn tile(self, tile: Tile<'_>, sums: &mut Sums) {
-        let Tile { left, left_stride, rows, right, panel_stride, panels, steps } = tile;
+        let Tile { left, left_stride, rows, right, panel_stride, panels, steps, .. } = tile;
         assert!((1..=ROWS).contains(&rows) && (1..=PANELS).contains(&panels));
         assert!(left.len() >= (rows - 1) * left_stride + steps * STEP * self.row_width());
         assert!(right.len() >= (panels - 1) * panel_stride + steps * STEP * COLUMNS);
@@ -218,7 +236,7 @@ mod x86 {
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn tile_avx2(tile: &Tile<'_>, sums: &mut Sums) {
         for p in 0..tile.panels.min(PANELS) {
-            for half in 0..2 {
+            for half in (0..2).filter(|half| p * COLUMNS + half * 8 < tile.columns) {
                 macro_rules! of {
                     ($($rows:literal),*) => {
                         match tile.rows {
@@ -270,22 +288,35 @@ mod x86 {
         }
     }
 
-    /// Bytes as integers of 16 bits.
+    /// Bytes, with bits turned, as integers of 16 bits.
     ///
     /// # Safety
-    /// The processor has AVX2, and `to` is twice as long as `bytes`.
+    /// The processor has AVX2, and there are `count` bytes, and twice as many to write.
     #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn widen(bytes: &[u8], to: &mut [u8]) {
-        let whole = bytes.len() / 16 * 16;
+    pub(super) unsafe fn widen(bytes: &[u8], count: usize, flip: u8, to: &mut [u8]) {
+        let turned = _mm_set1_epi8(flip as i8);
+        // The last bytes with those behind them, where there are any.
+        let room = bytes.len().min(to.len() / 2);
+        let whole = if room >= count.next_multiple_of(16) { count } else { count / 16 * 16 };
         for at in (0..whole).step_by(16) {
             // SAFETY: 16 bytes, and 32.
             unsafe {
-                let sixteen = _mm256_cvtepu8_epi16(_mm_loadu_si128(bytes.as_ptr().add(at).cast()));
-                _mm256_storeu_si256(to.as_mut_ptr().add(2 * at).cast(), sixteen);
+                let bytes = _mm_xor_si128(_mm_loadu_si128(bytes.as_ptr().add(at).cast()), turned);
+                _mm256_storeu_si256(to.as_mut_ptr().add(2 * at).cast(), _mm256_cvtepu8_epi16(bytes));
             }
         }
-        for (to, byte) in to[2 * whole..].chunks_exact_mut(2).zip(&bytes[whole..]) {
-            to.copy_from_slice(&u16::from(*byte).to_ne_bytes());
+        let (mut to, mut rest) = (&mut to[2 * whole..2 * count], &bytes[whole..count]);
+        if let (Some((eight, more)), true) = (rest.split_first_chunk::<8>(), to.len() >= 16) {
+            let (first, behind) = to.split_at_mut(16);
+            // SAFETY: 8 bytes, and 16.
+            unsafe {
+                let bytes = _mm_xor_si128(_mm_loadl_epi64(eight.as_ptr().cast()), turned);
+                _mm_storeu_si128(first.as_mut_ptr().cast(), _mm_cvtepu8_epi16(bytes));
+            }
+            (to, rest) = (behind, more);
+        }
+        for (to, byte) in to.chunks_exact_mut(2).zip(rest) {
+            to.copy_from_slice(&u16::from(byte ^ flip).to_ne_bytes());
         }
     }
 
@@ -398,6 +429,7 @@ mod tests {
                 right: &right,
                 panel_stride: panel,
                 panels,
+                columns: panels * COLUMNS,
                 steps,
             };
             let mut expected = [[[0; COLUMNS]; PANELS]; ROWS];
@@ -409,7 +441,7 @@ mod tests {
             for isa in Isa::ALL {
                 let (mut sums, dot) = ([[[0; COLUMNS]; PANELS]; ROWS], Dot::of(isa));
                 let mut wide = vec![0; left.len() * dot.row_width()];
-                dot.put(&left, &mut wide);
+                dot.put(&left, left.len(), 0, &mut wide);
                 let left_stride = stride * dot.row_width();
                 dot.tile(Tile { left: &wide, left_stride, ..tile }, &mut sums);
                 assert_eq!(sums, expected, "{isa:?} {rows} {panels} {steps}");

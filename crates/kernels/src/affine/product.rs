@@ -27,7 +27,31 @@ const TASK_COLUMNS: usize = PANELS * COLUMNS;
 /// The left-hand side.
 pub(crate) trait Rows: Sync {
     /// Writes the bytes of a row, as uint8.
-    fn read(&self, row: usize, to: &mut [u8]);
+    fn read(&self, row: usize, to: &mut Row<'_>);
+}
+
+/// A row that is written from front to back, as a tile takes it.
+pub(crate) struct Row<'a> {
+    dot: Dot,
+    left: &'a mut [u8],
+}
+
+impl Row<'_> {
+    /// The first `count` of these bytes, each with the bits of `flip` turned. Those behind them may be read.
+    pub fn put(&mut self, bytes: &[u8], count: usize, flip: u8) {
+        self.dot.put(bytes, count, flip, self.left);
+        self.skip(count);
+    }
+
+    /// So many of one byte.
+    pub fn fill(&mut self, byte: u8, count: usize) {
+        self.dot.fill(byte, &mut self.left[..count * self.dot.row_width()]);
+        self.skip(count);
+    }
+
+    fn skip(&mut self, count: usize) {
+        self.left = &mut std::mem::take(&mut self.left)[count * self.dot.row_width()..];
+    }
 }
 
 /// What becomes of sums.
@@ -35,8 +59,9 @@ pub(crate) trait Finish: Sync {
     /// What sums of some channels are finished by.
     type Channels: Default;
 
-    /// Makes it that of `count` channels from `first` on, to each of whose sums `added` is added first.
-    fn channels(&self, first: usize, count: usize, added: &[i32; COLUMNS], to: &mut Self::Channels);
+    /// Makes it that of `count` channels from `first` on, to each of whose sums, no further from 0 than the second number,
+    /// `added` is added first.
+    fn channels(&self, first: usize, count: usize, added: (&[i32; COLUMNS], i64), to: &mut Self::Channels);
 
     /// Takes the sums of a row, of `count` columns from `first` on. Must be `#[inline(always)]`.
     fn finish<S: Simd>(
@@ -155,6 +180,11 @@ impl<F: Finish> Kernel for Finishing<'_, F> {
     }
 }
 
+/// The furthest from 0 that a sum of so many products of bytes is.
+pub(crate) fn most_sum(depth: usize) -> i64 {
+    (depth as i64).saturating_mul(255 * 128)
+}
+
 impl Product<'_> {
     /// True where the same is subtracted of all rows' sums.
     fn is_even(&self, filter_zero: i32) -> bool {
@@ -170,12 +200,13 @@ impl Product<'_> {
         column_sums: &[[i32; COLUMNS]; PANELS],
         to: &mut [F::Channels; PANELS],
     ) {
-        let zero = if self.is_even(filter_zero) { self.zero(0) } else { 0 };
+        let (zero, most) =
+            if self.is_even(filter_zero) { (self.zero(0), most_sum(self.depth)) } else { (0, i64::MAX) };
         for (p, (to, sums)) in to.iter_mut().zip(column_sums).enumerate() {
             let added = sums.map(|sum| zero.wrapping_mul(sum).wrapping_neg());
             let count = count.saturating_sub(p * COLUMNS).min(COLUMNS);
             if count > 0 {
-                finish.channels(first + p * COLUMNS, count, &added, to);
+                finish.channels(first + p * COLUMNS, count, (&added, most), to);
             }
         }
     }
@@ -288,23 +319,22 @@ impl Product<'_> {
         }
     }
 
-    /// Gathers some rows, by `row`, and tells of each what the filter's zero makes of it.
+    /// Gathers some rows, and tells of each what the filter's zero makes of it.
     fn gather(
         &self,
         left: &impl Rows,
         (first, count): (usize, usize),
         filter_zero: i32,
-        dot: Dot,
-        (rows, row): (&mut [u8], &mut [u8]),
+        (dot, stride): (Dot, usize),
+        rows: &mut [u8],
     ) -> [i32; ROWS] {
         let mut offsets = [0; ROWS];
-        let stride = row.len() * dot.row_width();
-        row[self.depth..].fill(0);
         for (r, to) in rows.chunks_exact_mut(stride.max(1)).enumerate().take(count) {
-            left.read(first + r, &mut row[..self.depth]);
-            dot.put(row, to);
+            let mut row = Row { dot, left: &mut *to };
+            left.read(first + r, &mut row);
+            row.left.fill(0);
             if filter_zero != 0 {
-                let sum = row.iter().map(|b| *b as i32).fold(0, i32::wrapping_add);
+                let sum = dot.sum(to);
                 let sum = sum.wrapping_sub(self.zero(first + r).wrapping_mul(self.depth as i32));
                 offsets[r] = sum.wrapping_mul(filter_zero);
             }
@@ -326,8 +356,7 @@ impl Product<'_> {
         let dot = if layout.is_packed { layout.dot } else { Dot::Portable };
         let stride = layout.panels.row_bytes() * dot.row_width();
         let (rows, rest) = scratch.split_at_mut(ROWS * stride);
-        let row = &mut rest[..layout.panels.row_bytes()];
-        let row_offsets = [self.gather(left, own_rows, filter.zero(), dot, (rows, row))];
+        let row_offsets = [self.gather(left, own_rows, filter.zero(), (dot, stride), rows)];
         let is_inline = self.is_small(filter.columns);
         let tasks = filter.columns.div_ceil(TASK_COLUMNS);
         if let Some(panels) = filter.panels() {
@@ -417,12 +446,13 @@ impl Group<'_> {
     ) {
         let Layout { dot, tiles, .. } = *self.layout;
         let tile_bytes = ROWS * self.layout.row_stride();
-        let (rows, row) = scratch.split_at_mut(tiles * tile_bytes);
+        let rows = &mut scratch[..tiles * tile_bytes];
         let mut offsets = [[0; ROWS]; TILES];
         let each = rows.chunks_exact_mut(tile_bytes.max(1)).zip(&mut offsets).enumerate();
         for (tile, (rows, offsets)) in each.take(own_rows.1.div_ceil(ROWS)) {
             let own = (own_rows.0 + tile * ROWS, ROWS.min(own_rows.1 - tile * ROWS));
-            *offsets = self.product.gather(left, own, self.filter_zero, dot, (rows, row));
+            let stride = self.layout.row_stride();
+            *offsets = self.product.gather(left, own, self.filter_zero, (dot, stride), rows);
         }
         self.multiply(isa, own_rows, rows, &offsets, 0..self.columns.div_ceil(COLUMNS), finish);
     }
@@ -460,6 +490,7 @@ impl Group<'_> {
                     right,
                     panel_stride: panel_bytes,
                     panels: count,
+                    columns: columns.1,
                     steps: self.layout.panels.row_bytes() / STEP,
                 };
                 self.layout.dot.tile(tile, &mut sums);
