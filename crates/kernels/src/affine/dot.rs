@@ -235,56 +235,57 @@ mod x86 {
     /// The processor has AVX2, and the tile's memory is as long as it says.
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn tile_avx2(tile: &Tile<'_>, sums: &mut Sums) {
-        for p in 0..tile.panels.min(PANELS) {
-            for half in (0..2).filter(|half| p * COLUMNS + half * 8 < tile.columns) {
-                macro_rules! of {
-                    ($($rows:literal),*) => {
-                        match tile.rows {
-                            $(
-                                // SAFETY: the caller's promise.
-                                $rows => unsafe { avx2::<$rows>(tile, p, half, sums) },
-                            )*
-                            _ => {}
-                        }
-                    };
+        macro_rules! of {
+            ($($rows:literal),*) => {
+                match tile.rows {
+                    $(
+                        // SAFETY: the caller's promise.
+                        $rows => unsafe { avx2::<$rows>(tile, sums) },
+                    )*
+                    _ => {}
                 }
-                of!(1, 2, 3, 4, 5, 6);
-            }
+            };
         }
+        of!(1, 2, 3, 4, 5, 6);
     }
 
     /// # Safety
-    /// As of [`tile_avx2`], for `R` rows and 8 columns of a panel: with as many sums as there are registers beside.
+    /// As of [`tile_avx2`], for `R` rows: 8 columns after the other, with as many sums as there are registers beside.
+    #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn avx2<const R: usize>(tile: &Tile<'_>, panel: usize, half: usize, sums: &mut Sums) {
-        // Of each column two sums, those of the first and of the last two of 4 bytes.
-        let mut all = [[_mm256_setzero_si256(); 2]; R];
-        let mut left = tile.left.as_ptr();
-        let mut right = tile.right.as_ptr().wrapping_add(panel * tile.panel_stride + half * 32);
-        for _ in 0..tile.steps {
-            // SAFETY: the caller's promise.
-            let weights = unsafe {
-                [
-                    _mm256_cvtepi8_epi16(_mm_loadu_si128(right.cast())),
-                    _mm256_cvtepi8_epi16(_mm_loadu_si128(right.add(16).cast())),
-                ]
-            };
-            for (r, all) in all.iter_mut().enumerate() {
+    unsafe fn avx2<const R: usize>(tile: &Tile<'_>, sums: &mut Sums) {
+        let halves = tile.columns.min(tile.panels.min(PANELS) * COLUMNS).div_ceil(8);
+        for half in 0..halves {
+            let (panel, half) = (half / 2, half % 2);
+            // Of each column two sums, those of the first and of the last two of 4 bytes.
+            let mut all = [[_mm256_setzero_si256(); 2]; R];
+            let mut left = tile.left.as_ptr();
+            let mut right = tile.right.as_ptr().wrapping_add(panel * tile.panel_stride + half * 32);
+            for _ in 0..tile.steps {
                 // SAFETY: the caller's promise.
-                let four = unsafe { left.add(r * tile.left_stride).cast::<i64>().read_unaligned() };
-                let four = _mm256_set1_epi64x(four);
-                for (all, weights) in all.iter_mut().zip(weights) {
-                    *all = _mm256_add_epi32(*all, _mm256_madd_epi16(four, weights));
+                let weights = unsafe {
+                    [
+                        _mm256_cvtepi8_epi16(_mm_loadu_si128(right.cast())),
+                        _mm256_cvtepi8_epi16(_mm_loadu_si128(right.add(16).cast())),
+                    ]
+                };
+                for (r, all) in all.iter_mut().enumerate() {
+                    // SAFETY: the caller's promise.
+                    let four = unsafe { left.add(r * tile.left_stride).cast::<i64>().read_unaligned() };
+                    let four = _mm256_set1_epi64x(four);
+                    for (all, weights) in all.iter_mut().zip(weights) {
+                        *all = _mm256_add_epi32(*all, _mm256_madd_epi16(four, weights));
+                    }
                 }
+                left = left.wrapping_add(2 * STEP);
+                right = right.wrapping_add(STEP * COLUMNS);
             }
-            left = left.wrapping_add(2 * STEP);
-            right = right.wrapping_add(STEP * COLUMNS);
-        }
-        for (sums, [low, high]) in sums.iter_mut().zip(all) {
-            // Columns 0 1 4 5 2 3 6 7.
-            let eight = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(low, high));
-            // SAFETY: 8 of 16 integers.
-            unsafe { _mm256_storeu_si256(sums[panel].as_mut_ptr().add(half * 8).cast(), eight) };
+            for (sums, [low, high]) in sums.iter_mut().zip(all) {
+                // Columns 0 1 4 5 2 3 6 7.
+                let eight = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(low, high));
+                // SAFETY: 8 of 16 integers.
+                unsafe { _mm256_storeu_si256(sums[panel].as_mut_ptr().add(half * 8).cast(), eight) };
+            }
         }
     }
 

@@ -21,6 +21,8 @@ const INLINE_PRODUCTS: usize = 1 << 18;
 /// The most tiles of rows that are gathered at once, and the bytes of rows that they are fewer for.
 const TILES: usize = 8;
 const BLOCK_BYTES: usize = 8 << 10;
+/// The most pairs of panels whose channels are held while all rows are multiplied.
+const HELD_PAIRS: usize = 16;
 /// Columns that a task takes where there are only a few rows.
 const TASK_COLUMNS: usize = PANELS * COLUMNS;
 
@@ -311,9 +313,12 @@ impl Product<'_> {
                 // SAFETY: each worker has its own scratch.
                 let mut rows = unsafe { threads.part(worker * layout.thread_bytes(), layout.thread_bytes()) };
                 let end = (tiles * (task + 1) / tasks * ROWS).min(self.rows);
+                let pairs = count.div_ceil(PANELS);
+                let held: Option<[_; HELD_PAIRS]> = (pairs <= HELD_PAIRS)
+                    .then(|| std::array::from_fn(|pair| group.pair(finish, (pair % pairs.max(1)) * PANELS)));
                 for first in (tiles * task / tasks * ROWS..end).step_by(block * ROWS) {
                     let own_rows = (first, (block * ROWS).min(end - first));
-                    group.rows(pool.isa(), left, own_rows, finish, &mut rows);
+                    group.rows(pool.isa(), left, own_rows, (finish, held.as_ref()), &mut rows);
                 }
             });
         }
@@ -375,7 +380,7 @@ impl Product<'_> {
                     rows,
                     &row_offsets,
                     task * PANELS..task * PANELS + 1,
-                    finish,
+                    (finish, None),
                 );
             };
             return if is_inline {
@@ -434,14 +439,32 @@ struct Group<'a> {
     filter_zero: i32,
 }
 
+/// What the sums of two panels are finished by.
+struct Pair<F: Finish> {
+    column_sums: [[i32; COLUMNS]; PANELS],
+    channels: [F::Channels; PANELS],
+}
+
 impl Group<'_> {
+    /// Of the panels from this one on.
+    fn pair<F: Finish>(&self, finish: &F, panel: usize) -> Pair<F> {
+        let panel_bytes = self.layout.panels.panel_bytes();
+        let mut pair = Pair { column_sums: [[0; COLUMNS]; PANELS], channels: Default::default() };
+        let own = self.panels[panel * panel_bytes..].chunks_exact(panel_bytes);
+        pair.column_sums.iter_mut().zip(own).for_each(|(to, panel)| *to = column_sums(panel));
+        let columns = (PANELS * COLUMNS).min(self.columns - panel * COLUMNS);
+        let columns = (self.first_column + panel * COLUMNS, columns);
+        self.product.channels(finish, self.filter_zero, columns, &pair.column_sums, &mut pair.channels);
+        pair
+    }
+
     /// Multiplies some rows, a few tiles of them, with all panels.
-    fn rows(
+    fn rows<F: Finish>(
         &self,
         isa: Isa,
         left: &impl Rows,
         own_rows: (usize, usize),
-        finish: &impl Finish,
+        finish: (&F, Option<&[Pair<F>; HELD_PAIRS]>),
         scratch: &mut [u8],
     ) {
         let Layout { dot, tiles, .. } = *self.layout;
@@ -465,22 +488,18 @@ impl Group<'_> {
         rows: &[u8],
         row_offsets: &[[i32; ROWS]],
         panels: std::ops::Range<usize>,
-        finish: &F,
+        (finish, held): (&F, Option<&[Pair<F>; HELD_PAIRS]>),
     ) {
         let (panel_bytes, left_stride) = (self.layout.panels.panel_bytes(), self.layout.row_stride());
         let mut sums: Sums = [[[0; COLUMNS]; PANELS]; ROWS];
-        let mut channels: [F::Channels; PANELS] = Default::default();
         let all = self.columns.div_ceil(COLUMNS);
         for panel in panels.step_by(PANELS) {
             let count = PANELS.min(all - panel);
             let right = &self.panels[panel * panel_bytes..][..count * panel_bytes];
-            let mut column_sums = [[0; COLUMNS]; PANELS];
-            for (to, panel) in column_sums.iter_mut().zip(right.chunks_exact(panel_bytes)) {
-                *to = self::column_sums(panel);
-            }
+            let own = held.is_none().then(|| self.pair(finish, panel));
+            let Some(pair) = own.as_ref().or(held.and_then(|held| held.get(panel / PANELS))) else { return };
             let columns = (count * COLUMNS).min(self.columns - panel * COLUMNS);
             let columns = (self.first_column + panel * COLUMNS, columns);
-            self.product.channels(finish, self.filter_zero, columns, &column_sums, &mut channels);
             for (tile, row_offsets) in (0..row_count.div_ceil(ROWS)).zip(row_offsets) {
                 let own_rows = (first_row + tile * ROWS, ROWS.min(row_count - tile * ROWS));
                 let tile = Tile {
@@ -495,12 +514,18 @@ impl Group<'_> {
                 };
                 self.layout.dot.tile(tile, &mut sums);
                 let uneven = (!self.product.is_even(self.filter_zero)).then(|| Uneven {
-                    column_sums: &column_sums,
+                    column_sums: &pair.column_sums,
                     row_zeros: self.product.row_zeros(own_rows),
                     row_offsets: *row_offsets,
                 });
-                let finishing =
-                    Finishing { finish, channels: &channels, sums: &sums, rows: own_rows, columns, uneven };
+                let finishing = Finishing {
+                    finish,
+                    channels: &pair.channels,
+                    sums: &sums,
+                    rows: own_rows,
+                    columns,
+                    uneven,
+                };
                 dispatch(isa, finishing);
             }
         }
