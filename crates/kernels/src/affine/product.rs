@@ -314,11 +314,13 @@ impl Product<'_> {
                 let mut rows = unsafe { threads.part(worker * layout.thread_bytes(), layout.thread_bytes()) };
                 let end = (tiles * (task + 1) / tasks * ROWS).min(self.rows);
                 let pairs = count.div_ceil(PANELS);
-                let held: Option<[_; HELD_PAIRS]> = (pairs <= HELD_PAIRS)
-                    .then(|| std::array::from_fn(|pair| group.pair(finish, (pair % pairs.max(1)) * PANELS)));
+                let mut held = [const { None }; HELD_PAIRS];
+                for (pair, to) in held.iter_mut().enumerate().take(pairs).filter(|_| pairs <= HELD_PAIRS) {
+                    *to = Some(group.pair(finish, pair * PANELS));
+                }
                 for first in (tiles * task / tasks * ROWS..end).step_by(block * ROWS) {
                     let own_rows = (first, (block * ROWS).min(end - first));
-                    group.rows(pool.isa(), left, own_rows, (finish, held.as_ref()), &mut rows);
+                    group.rows(pool.isa(), left, own_rows, (finish, &held), &mut rows);
                 }
             });
         }
@@ -380,7 +382,7 @@ impl Product<'_> {
                     rows,
                     &row_offsets,
                     task * PANELS..task * PANELS + 1,
-                    (finish, None),
+                    (finish, &[]),
                 );
             };
             return if is_inline {
@@ -464,7 +466,7 @@ impl Group<'_> {
         isa: Isa,
         left: &impl Rows,
         own_rows: (usize, usize),
-        finish: (&F, Option<&[Pair<F>; HELD_PAIRS]>),
+        finish: (&F, &[Option<Pair<F>>]),
         scratch: &mut [u8],
     ) {
         let Layout { dot, tiles, .. } = *self.layout;
@@ -488,7 +490,7 @@ impl Group<'_> {
         rows: &[u8],
         row_offsets: &[[i32; ROWS]],
         panels: std::ops::Range<usize>,
-        (finish, held): (&F, Option<&[Pair<F>; HELD_PAIRS]>),
+        (finish, held): (&F, &[Option<Pair<F>>]),
     ) {
         let (panel_bytes, left_stride) = (self.layout.panels.panel_bytes(), self.layout.row_stride());
         let mut sums: Sums = [[[0; COLUMNS]; PANELS]; ROWS];
@@ -496,8 +498,14 @@ impl Group<'_> {
         for panel in panels.step_by(PANELS) {
             let count = PANELS.min(all - panel);
             let right = &self.panels[panel * panel_bytes..][..count * panel_bytes];
-            let own = held.is_none().then(|| self.pair(finish, panel));
-            let Some(pair) = own.as_ref().or(held.and_then(|held| held.get(panel / PANELS))) else { return };
+            let own;
+            let pair = match held.get(panel / PANELS) {
+                Some(Some(pair)) => pair,
+                _ => {
+                    own = self.pair(finish, panel);
+                    &own
+                }
+            };
             let columns = (count * COLUMNS).min(self.columns - panel * COLUMNS);
             let columns = (self.first_column + panel * COLUMNS, columns);
             for (tile, row_offsets) in (0..row_count.div_ceil(ROWS)).zip(row_offsets) {
