@@ -144,18 +144,47 @@ pub(super) mod x86 {
                 let bytes = unsafe { _mm_loadu_si128(row.offset(x * line.stride as isize).cast()) };
                 if line.is_signed { _mm256_cvtepi8_epi16(bytes) } else { _mm256_cvtepu8_epi16(bytes) }
             };
-            let to = &mut self.0[..columns * terms.pairs];
-            for (x, to) in (start..).zip(to.chunks_exact_mut(terms.pairs)) {
-                for (rows, to) in line.rows[..terms.rows].chunks(2).zip(to) {
-                    let (a, b) = match *rows {
-                        [above, below] => (words(above, x), words(below, x)),
-                        [last, ..] => (words(last, x), words(last, x + terms.dilation as isize)),
-                        [] => (outside, outside),
-                    };
+            // A row that is outside is one byte over and over.
+            let none = [line.zero as u8; COLUMNS];
+            let all = &mut self.0[..columns * terms.pairs];
+            for (pair, rows) in line.rows[..terms.rows].chunks(2).enumerate() {
+                let (rows, ahead) = match *rows {
+                    [above, below] => ([above, below], 0),
+                    [last, ..] => ([last; 2], terms.dilation),
+                    [] => ([std::ptr::null(); 2], 0),
+                };
+                let inside =
+                    (line.width as isize - ahead as isize - start).clamp(0, columns as isize) as usize;
+                let inside = ((-start).clamp(0, inside as isize) as usize)..inside;
+                let mut put = |column: usize, a: __m256i, b: __m256i| {
+                    let to = all[column * terms.pairs + pair].as_mut_ptr().cast::<__m256i>();
                     for (half, pair) in interleaved(a, b).into_iter().enumerate() {
                         // SAFETY: 16 of 32 integers.
-                        unsafe { _mm256_storeu_si256(to.as_mut_ptr().cast::<__m256i>().add(half), pair) };
+                        unsafe { _mm256_storeu_si256(to.add(half), pair) };
                     }
+                };
+                for column in (0..inside.start).chain(inside.end..columns) {
+                    let x = start + column as isize;
+                    put(column, words(rows[0], x), words(rows[1], x + ahead as isize));
+                }
+                let steps = rows.map(|row| if row.is_null() { 0 } else { line.stride });
+                let first = start + inside.start as isize;
+                let mut at = [0, 1].map(|row| match steps[row] {
+                    0 => none.as_ptr(),
+                    step => {
+                        let x = first + (row * ahead) as isize;
+                        rows[row].wrapping_offset(x * step as isize)
+                    }
+                });
+                for column in inside {
+                    // SAFETY: the caller's promise, of pixels that are inside of the image.
+                    let [a, b] = at.map(|pixel| unsafe { _mm_loadu_si128(pixel.cast()) });
+                    if line.is_signed {
+                        put(column, _mm256_cvtepi8_epi16(a), _mm256_cvtepi8_epi16(b));
+                    } else {
+                        put(column, _mm256_cvtepu8_epi16(a), _mm256_cvtepu8_epi16(b));
+                    }
+                    at = [0, 1].map(|row| at[row].wrapping_add(steps[row]));
                 }
             }
         }
