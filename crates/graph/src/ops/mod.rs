@@ -89,7 +89,7 @@ families! {
     /// Strings.
     string { elementwise, format, hash_bucket, join, number, regex, script, split, template, unicode; pattern, scripts, text }
     /// TFLite's operators on integers that stand for numbers by a scale and a zero point.
-    tfl { arithmetic, convert, convolution, densify, fully_connected, layout, pool, recurrent, reduce, softmax, svdf, table; affine, product, sparse_product }
+    tfl { arithmetic, convert, convolution, densify, fully_connected, layout, pool, recurrent, reduce, softmax, svdf, table; affine, byte_function, product, sparse_product }
 }
 
 /// The registration of an operator.

@@ -1,6 +1,7 @@
 //! What makes a graph simpler, one pass a file. Each leaves the results of every fetched tensor as they are.
 
 pub mod activation;
+pub mod byte_functions;
 pub mod channel_scale;
 pub mod common_subexpressions;
 pub mod computed_constants;
@@ -46,6 +47,7 @@ pub static PASSES: &[(&str, Pass)] = &[
     ("layout", layout::simplify),
     ("layer_norm", layer_norm::fuse),
     ("smooth_activations", smooth_activations::fuse),
+    ("byte_functions", byte_functions::fuse),
     ("dense", dense::make),
     ("depthwise", depthwise::make),
     ("transposed", transposed::drop_sizes),

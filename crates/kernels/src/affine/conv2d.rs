@@ -7,7 +7,7 @@ use super::filter::{AffineFilter, FLIP};
 use super::finish::{ToBytes, ToFloats};
 use super::multiplier::Rescale;
 use super::panels::BytePanels;
-use super::product::{Product, Rows};
+use super::product::{Product, Row, Rows};
 use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, check_exact, product};
 use crate::base::threads::ThreadPool;
@@ -244,43 +244,41 @@ struct PixelRows<'a> {
 }
 
 impl PixelRows<'_> {
-    fn copy(&self, to: &mut [u8], from: usize) {
-        let from = &self.input.bytes[from..from + to.len()];
-        let flip = if self.input.is_unsigned { 0 } else { FLIP };
-        to.iter_mut().zip(from).for_each(|(to, byte)| *to = byte ^ flip);
+    fn copy(&self, to: &mut Row<'_>, from: usize, count: usize) {
+        to.put(&self.input.bytes[from..], count, if self.input.is_unsigned { 0 } else { FLIP });
     }
 }
 
 impl Rows for PixelRows<'_> {
-    fn read(&self, row: usize, to: &mut [u8]) {
+    fn read(&self, row: usize, to: &mut Row<'_>) {
         let AffineConv2d { input: [_, height, width, channels], window, output, .. } = self.conv;
         let (first, depth) = self.channels;
         if depth == 0 {
             return;
         }
         if window.size == [1, 1] && window.strides == [1, 1] && output == [height, width] {
-            return self.copy(to, row * channels + first);
+            return self.copy(to, row * channels + first, depth);
         }
         let (x, y) = (row % output[1], row / output[1] % output[0]);
         let image = row / output[1] / output[0];
         let zero = self.input.zeros.get(image).or(self.input.zeros.first()).copied().unwrap_or(0);
         let zero = ToBytes::unsigned(zero, self.input.is_unsigned) as u8;
         let taps = window.size[1];
-        for (line, to) in to.chunks_exact_mut(taps * depth).enumerate() {
+        for line in 0..window.size[0] {
             let Some(at_y) = element_at(&window, 0, y, line, height) else {
-                to.fill(zero);
+                to.fill(zero, taps * depth);
                 continue;
             };
             let start = (image * height + at_y) * width;
             let ends = [element_at(&window, 1, x, 0, width), element_at(&window, 1, x, taps - 1, width)];
             if let ([Some(at_x), Some(_)], 1, true) = (ends, window.dilations[1], depth == channels) {
-                self.copy(to, (start + at_x) * channels);
+                self.copy(to, (start + at_x) * channels, taps * depth);
                 continue;
             }
-            for (tap, to) in to.chunks_exact_mut(depth).enumerate() {
+            for tap in 0..taps {
                 match element_at(&window, 1, x, tap, width) {
-                    Some(at_x) => self.copy(to, (start + at_x) * channels + first),
-                    None => to.fill(zero),
+                    Some(at_x) => self.copy(to, (start + at_x) * channels + first, depth),
+                    None => to.fill(zero, depth),
                 }
             }
         }

@@ -4,6 +4,7 @@ use tightfit_core::{DType, TensorView, TensorViewMut};
 
 use super::multiplier::Multiplier;
 use super::pairs::{BoundedInteger, Integer};
+use super::tables::bytes_by_table;
 use crate::base::access::{for_dtype, split, values, values_mut};
 use crate::base::error::{KernelError, Result, check_exact};
 use crate::base::simd::{Kernel, Simd, dispatch};
@@ -68,6 +69,9 @@ pub fn affine_quantize(
     })
 }
 
+/// Further from 0 than all integers of 16 bits, less what stands for 0 among them.
+const FURTHEST: f32 = (1 << 20) as f32;
+
 /// Floats of one scale and zero point, on their way to integers.
 struct Rounded<'a, T> {
     from: &'a [f32],
@@ -82,8 +86,15 @@ impl<T: BoundedInteger> Kernel for Rounded<'_, T> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         for (to, x) in self.to.iter_mut().zip(self.from) {
-            let integer = ((x / self.scale).round() as i32).saturating_add(self.zero);
-            *to = T::narrow(integer.clamp(T::LOWEST, T::HIGHEST));
+            let steps = x / self.scale;
+            // No number is 0, and beyond these the bounds are what remains.
+            let steps = if steps.is_nan() { 0.0 } else { steps };
+            let steps = if steps < -FURTHEST { -FURTHEST } else { steps };
+            let steps = if steps > FURTHEST { FURTHEST } else { steps };
+            // SAFETY: it is a number that int32 holds.
+            let integer = unsafe { steps.round().to_int_unchecked::<i32>() };
+            let integer = integer.wrapping_add(self.zero);
+            *to = T::narrow(integer.max(T::LOWEST).min(T::HIGHEST));
         }
     }
 }
@@ -117,6 +128,9 @@ pub fn affine_dequantize(
         Ok(())
     })
 }
+
+/// Bytes for fewer of which no table is made.
+const LEAST_FOR_TABLE: usize = 1 << 10;
 
 /// Integers of one scale and zero point as those of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,11 +171,19 @@ impl Requantize {
         dst: &mut [T],
     ) -> Result<()> {
         check_exact("the input", dst.len(), src.len())?;
+        let integer = |x: i32| {
+            let integer = self.multiplier.apply(x.wrapping_sub(self.from_zero));
+            integer.wrapping_add(self.zero).clamp(bounds.0, bounds.1)
+        };
+        if size_of::<F>() == 1 && size_of::<T>() == 1 && dst.len() >= LEAST_FOR_TABLE {
+            let is_signed = F::narrow(255).wide() < 0;
+            let wide = |byte: u8| if is_signed { byte as i8 as i32 } else { byte as i32 };
+            let table = std::array::from_fn(|byte| integer(wide(byte as u8)) as u8);
+            let (src, dst) = (bytemuck::cast_slice(src), bytemuck::cast_slice_mut(dst));
+            return bytes_by_table(pool, &table, Some(src), dst);
+        }
         split(pool, dst, 1, &|first, dst| {
-            for (to, x) in dst.iter_mut().zip(&src[first..]) {
-                let integer = self.multiplier.apply(x.wide().wrapping_sub(self.from_zero));
-                *to = T::narrow(integer.wrapping_add(self.zero).clamp(bounds.0, bounds.1));
-            }
+            dst.iter_mut().zip(&src[first..]).for_each(|(to, x)| *to = T::narrow(integer(x.wide())));
         });
         Ok(())
     }

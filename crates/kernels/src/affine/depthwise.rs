@@ -3,17 +3,24 @@
 
 use tightfit_core::Shared;
 
+#[cfg(target_arch = "x86_64")]
+use super::columns::x86;
 use super::conv2d::{AffineInput, AffineOutput, HybridOutput};
 use super::dot::COLUMNS;
 use super::filter::{AffineFilter, FLIP, FilterType};
 use super::finish::{ToBytes, ToFloats};
 use super::product::Finish;
+#[cfg(target_arch = "x86_64")]
+use super::product::most_sum;
 use crate::base::access::split_range;
 use crate::base::error::{KernelError, check_exact, product};
 use crate::base::simd::{Kernel, Simd, dispatch};
 use crate::base::threads::ThreadPool;
 use crate::base::window::Window;
 use crate::base::window::Window3;
+
+/// Bytes of lines that are computed for one block of channels after the other.
+const BAND_BYTES: usize = 192 << 10;
 
 /// A depthwise convolution of bytes: output channel `c` is that of input channel `c / multiplier`.
 #[derive(Debug, Clone, Copy)]
@@ -125,87 +132,98 @@ impl AffineDepthwise {
         finish: &impl Finish,
     ) {
         let cost = filter.columns.saturating_mul(self.output[1]).saturating_mul(self.channels());
+        // The bytes under a band stay in a cache while it is computed for one block of channels after the other.
+        let line_bytes = self.input[2] * self.input[3] * self.window.strides[0];
+        let band = (BAND_BYTES / line_bytes.max(1)).max(1);
         split_range(pool, self.input[0] * self.output[0], cost, &|first, count| {
-            for line in first..first + count {
+            let mut line = first;
+            while line < first + count {
                 let image = line / self.output[0];
                 let zero = input.zeros.get(image).or(input.zeros.first()).copied().unwrap_or(0);
-                let line = Line {
+                let end = (line + band).min(first + count).min((image + 1) * self.output[0]);
+                let lines = Lines {
                     conv: self,
                     input: input.bytes,
                     flip: if input.is_unsigned { 0 } else { FLIP },
                     zero: ToBytes::unsigned(zero, input.is_unsigned),
                     filter,
-                    line,
+                    image,
+                    lines: (line - image * self.output[0], end - image * self.output[0]),
                     finish,
                 };
-                dispatch(pool.isa(), line);
+                dispatch(pool.isa(), lines);
+                line = end;
             }
         });
     }
 }
 
-/// One line of the output.
-struct Line<'a, F> {
+/// Some lines of an image of the output.
+struct Lines<'a, F> {
     conv: &'a AffineDepthwise,
     input: &'a [u8],
     flip: u8,
     zero: i32,
     filter: AffineFilter<'a>,
-    line: usize,
+    image: usize,
+    lines: (usize, usize),
     finish: &'a F,
 }
 
-impl<F: Finish> Kernel for Line<'_, F> {
+impl<F: Finish> Kernel for Lines<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let AffineDepthwise { input: [_, height, width, _], window, output, .. } = *self.conv;
         let window = Window3::from(window);
-        let (image, y) = (self.line / output[0], self.line % output[0]);
-        let rows = window.valid(1, y, height);
-        let top = y * window.strides[1];
         let channels = self.conv.channels();
+        #[cfg(target_arch = "x86_64")]
+        if S::LANES >= 8 && self.conv.multiplier == 1 && channels >= COLUMNS {
+            let is_byte = (0..256).contains(&self.zero) && (-128..128).contains(&self.filter.zero());
+            if let Some(terms) = x86::Terms::new(&window).filter(|_| is_byte) {
+                // SAFETY: a vector of 8 floats is there only where AVX2 is.
+                return unsafe { self.columns(simd, &window, &terms) };
+            }
+        }
+        let furthest = |zero: i32| 255 + i64::from(zero).abs();
+        let most = furthest(self.zero) * furthest(self.filter.zero()) * self.filter.columns as i64;
         let mut at = 0;
         while at < channels {
-            let (first, count) = (at, if channels - at < COLUMNS { channels - at } else { COLUMNS });
-            #[cfg(target_arch = "x86_64")]
-            if S::LANES >= 8 && self.conv.multiplier == 1 && channels >= COLUMNS {
-                // The last channels, with those before them where they are fewer.
-                let first = first.min(channels - COLUMNS);
-                // SAFETY: a vector of 8 floats is there only where AVX2 is.
-                if unsafe { self.sixteen(simd, &window, rows, first) } {
-                    at += COLUMNS;
-                    continue;
-                }
-            }
+            let count = if channels - at < COLUMNS { channels - at } else { COLUMNS };
             let mut own = F::Channels::default();
-            self.finish.channels(first, count, &[0; COLUMNS], &mut own);
-            let mut x = 0;
-            while x < output[1] {
-                let columns = window.valid(2, x, width);
-                let mut sums = [0i32; COLUMNS];
-                let mut ty = rows.0;
-                while ty < rows.1 {
-                    let at_y = top + ty * window.dilations[1] - window.pads[2];
-                    let mut tx = columns.0;
-                    while tx < columns.1 {
-                        let at_x = x * window.strides[2] + tx * window.dilations[2] - window.pads[4];
-                        let pixel = (image * height + at_y) * width + at_x;
-                        self.tap(pixel, ty * window.size[2] + tx, first, count, &mut sums);
-                        tx += 1;
+            self.finish.channels(at, count, (&[0; COLUMNS], most), &mut own);
+            let mut y = self.lines.0;
+            while y < self.lines.1 {
+                let rows = window.valid(1, y, height);
+                let mut x = 0;
+                while x < output[1] {
+                    let columns = window.valid(2, x, width);
+                    let mut sums = [0i32; COLUMNS];
+                    let mut ty = rows.0;
+                    while ty < rows.1 {
+                        let at_y = y * window.strides[1] + ty * window.dilations[1] - window.pads[2];
+                        let mut tx = columns.0;
+                        while tx < columns.1 {
+                            let at_x = x * window.strides[2] + tx * window.dilations[2] - window.pads[4];
+                            let pixel = (self.image * height + at_y) * width + at_x;
+                            self.tap(pixel, ty * window.size[2] + tx, at, count, &mut sums);
+                            tx += 1;
+                        }
+                        ty += 1;
                     }
-                    ty += 1;
+                    let row = (self.image * output[0] + y) * output[1] + x;
+                    self.finish.finish(simd, &own, row, at, &sums, count);
+                    x += 1;
                 }
-                self.finish.finish(simd, &own, self.line * output[1] + x, first, &sums, count);
-                x += 1;
+                y += 1;
             }
             at += COLUMNS;
         }
     }
 }
 
-impl<F: Finish> Line<'_, F> {
+impl<F: Finish> Lines<'_, F> {
     /// Adds the products of a pixel with an element of the window.
     #[inline(always)]
     fn tap(&self, pixel: usize, tap: usize, first: usize, count: usize, sums: &mut [i32; COLUMNS]) {
@@ -242,126 +260,56 @@ impl<F: Finish> Line<'_, F> {
 }
 
 #[cfg(target_arch = "x86_64")]
-impl<F: Finish> Line<'_, F> {
-    /// Computes 16 channels from `first` on, whose window has these rows inside of the image. False where it has too many
-    /// elements.
+impl<F: Finish> Lines<'_, F> {
+    /// Computes 16 channels after the other; the last ones with those before them, where they are fewer.
     ///
     /// # Safety
     /// The processor has AVX2, and the pixels as many channels.
     #[inline(always)]
-    unsafe fn sixteen<S: Simd>(&self, simd: S, window: &Window3, rows: (usize, usize), first: usize) -> bool {
+    unsafe fn columns<S: Simd>(&self, simd: S, window: &Window3, terms: &x86::Terms) {
         let AffineDepthwise { input: [_, height, width, channels], output, .. } = *self.conv;
-        let (image, y) = (self.line / output[0], self.line % output[0]);
-        let (down, across) = (rows.1.saturating_sub(rows.0), window.size[2]);
-        let taps = down * across;
-        if taps > x86::MOST {
-            return false;
-        }
-        let mut weights = x86::Weights::new();
-        for tap in 0..taps {
-            let mut bytes = [0; COLUMNS];
-            self.filter.read(rows.0 * across + tap, first, &mut bytes);
-            let zero = self.filter.zero() as i16;
-            weights.put(tap, bytes.map(|byte| i16::from(byte as i8) - zero));
-        }
-        let is_signed = self.flip != 0;
-        let zero = self.zero - i32::from(self.flip);
-        let outside = [zero as u8; COLUMNS];
-        let mut own = F::Channels::default();
-        self.finish.channels(first, COLUMNS, &[0; COLUMNS], &mut own);
-        let top = y * window.strides[1] + rows.0 * window.dilations[1];
-        let top = (image * height + top.saturating_sub(window.pads[2])) * width * channels + first;
-        let mut pointers = [outside.as_ptr(); x86::MOST + 1];
-        let step = window.strides[2] * channels;
-        let mut was_inside = false;
-        for x in 0..output[1] {
-            let valid = window.valid(2, x, width);
-            let is_inside = valid == (0, across);
-            let own_taps = &mut pointers[..taps];
-            if is_inside && was_inside {
-                own_taps.iter_mut().for_each(|pointer| *pointer = pointer.wrapping_add(step));
-            } else {
-                own_taps.fill(outside.as_ptr());
-            }
-            let is_moved = std::mem::replace(&mut was_inside, is_inside) && is_inside;
-            let left = (x * window.strides[2]) as isize - window.pads[4] as isize;
-            for ty in (0..down).take_while(|_| !is_moved) {
-                let line = top + ty * window.dilations[1] * width * channels;
-                for tx in valid.0..valid.1 {
-                    let at_x = left + (tx * window.dilations[2]) as isize;
-                    pointers[ty * across + tx] = self.input[line + at_x as usize * channels..].as_ptr();
+        let (zero, taps) = (self.zero - i32::from(self.flip), self.filter.columns);
+        let image = &self.input[self.image * height * width * channels..][..height * width * channels];
+        let mut columns = x86::Columns::new();
+        for first in (0..channels).step_by(COLUMNS).map(|first| first.min(channels - COLUMNS)) {
+            let read = |tap: usize, to: &mut [u8; COLUMNS]| self.filter.read(tap, first, to);
+            // SAFETY: the caller's promise.
+            let weights = unsafe { terms.weights(read, self.filter.zero()) };
+            // What stands for 0 is multiplied as well, and what comes of it taken off the sums.
+            let added = weights.sums.map(|sum| -(zero * sum));
+            let mut own = F::Channels::default();
+            self.finish.channels(first, COLUMNS, (&added, 2 * most_sum(taps)), &mut own);
+            for y in self.lines.0..self.lines.1 {
+                let mut line = x86::Line {
+                    rows: [std::ptr::null(); x86::ROWS],
+                    width,
+                    stride: channels,
+                    zero,
+                    is_signed: self.flip != 0,
+                };
+                for (ty, row) in line.rows.iter_mut().enumerate().take(window.size[1]) {
+                    let at_y = (y * window.strides[1] + ty * window.dilations[1]).checked_sub(window.pads[2]);
+                    if let Some(at_y) = at_y.filter(|at_y| *at_y < height) {
+                        *row = image[at_y * width * channels + first..].as_ptr();
+                    }
+                }
+                for start in (0..output[1]).step_by(terms.windows()) {
+                    let count = terms.windows().min(output[1] - start);
+                    // SAFETY: the caller's promise; each pixel has 16 channels from `first` on.
+                    unsafe { columns.lay_out(terms, &line, (start, count)) };
+                    for at in (0..count).step_by(2) {
+                        let next = (at + 1).min(count - 1);
+                        // SAFETY: the columns of `count` windows are laid out.
+                        let sums = unsafe { columns.sums(terms, &weights, [at, next]) };
+                        let row = (self.image * output[0] + y) * output[1] + start;
+                        self.finish.finish(simd, &own, row + at, first, &sums[0], COLUMNS);
+                        if next > at {
+                            self.finish.finish(simd, &own, row + next, first, &sums[1], COLUMNS);
+                        }
+                    }
                 }
             }
-            // SAFETY: the caller's promise, of pixels that are inside of the image.
-            let sums = unsafe { x86::sums(&pointers[..taps.next_multiple_of(2)], &weights, is_signed, zero) };
-            self.finish.finish(simd, &own, self.line * output[1] + x, first, &sums, COLUMNS);
         }
-        true
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::*;
-
-    use super::COLUMNS;
-
-    /// The most elements of a window.
-    pub(super) const MOST: usize = 49;
-
-    /// The weights of 16 channels: those of two elements of the window stand side by side, in the order of [`sums`].
-    pub(super) struct Weights([[i16; 2 * COLUMNS]; MOST.div_ceil(2)]);
-
-    impl Weights {
-        pub fn new() -> Weights {
-            Weights([[0; 2 * COLUMNS]; MOST.div_ceil(2)])
-        }
-
-        pub fn put(&mut self, tap: usize, weights: [i16; COLUMNS]) {
-            let pair = &mut self.0[tap / 2];
-            for (c, weight) in weights.into_iter().enumerate() {
-                // Channels 0 to 3, 8 to 11, 4 to 7 and 12 to 15, as the halves of vectors are interleaved.
-                let place = c % 4 + 4 * [0, 2, 1, 3][c / 4];
-                pair[2 * place + tap % 2] = weight;
-            }
-        }
-    }
-
-    /// The sums of 16 channels over an even number of elements of a window.
-    ///
-    /// # Safety
-    /// The processor has AVX2, and 16 bytes can be read at each pointer.
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn sums(
-        pixels: &[*const u8],
-        weights: &Weights,
-        is_signed: bool,
-        zero: i32,
-    ) -> [i32; COLUMNS] {
-        let zero = _mm256_set1_epi16(zero as i16);
-        let (mut low, mut high) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-        for (pixels, weights) in pixels.as_chunks::<2>().0.iter().zip(&weights.0) {
-            let [a, b] = pixels.map(|pixel| {
-                // SAFETY: the caller's promise.
-                let bytes = unsafe { _mm_loadu_si128(pixel.cast()) };
-                let words = if is_signed { _mm256_cvtepi8_epi16(bytes) } else { _mm256_cvtepu8_epi16(bytes) };
-                _mm256_sub_epi16(words, zero)
-            });
-            // SAFETY: 32 weights.
-            let [of_low, of_high] =
-                [0, 16].map(|at| unsafe { _mm256_loadu_si256(weights.as_ptr().add(at).cast()) });
-            low = _mm256_add_epi32(low, _mm256_madd_epi16(_mm256_unpacklo_epi16(a, b), of_low));
-            high = _mm256_add_epi32(high, _mm256_madd_epi16(_mm256_unpackhi_epi16(a, b), of_high));
-        }
-        let mut all = [0; COLUMNS];
-        // SAFETY: 16 sums.
-        unsafe {
-            let to = all.as_mut_ptr();
-            _mm256_storeu_si256(to.cast(), _mm256_permute2x128_si256::<0x20>(low, high));
-            _mm256_storeu_si256(to.add(8).cast(), _mm256_permute2x128_si256::<0x31>(low, high));
-        }
-        all
     }
 }
 
@@ -375,18 +323,25 @@ mod tests {
     fn each_channel_has_filters_of_its_own() {
         let bytes =
             |count: usize, step: usize| (0..count).map(|n| (n * step % 253) as u8).collect::<Vec<_>>();
-        for (input, multiplier, strides, is_same, is_unsigned) in [
-            ([2, 5, 7, 3], 1, [1, 1], true, false),
-            ([1, 6, 6, 40], 1, [2, 2], true, true),
-            ([1, 4, 5, 3], 7, [1, 2], false, false),
+        for (input, multiplier, size, strides, dilations, is_same, is_unsigned) in [
+            ([2, 5, 7, 3], 1, [3, 2], [1, 1], [1, 1], true, false),
+            ([1, 6, 6, 40], 1, [3, 2], [2, 2], [1, 1], true, true),
+            ([1, 4, 5, 3], 7, [3, 2], [1, 2], [1, 1], false, false),
+            ([2, 9, 200, 16], 1, [3, 3], [1, 1], [1, 1], true, false),
+            ([1, 9, 13, 37], 1, [5, 5], [2, 2], [1, 1], true, false),
+            ([1, 17, 19, 20], 1, [4, 3], [1, 3], [2, 3], true, true),
+            ([1, 3, 4, 16], 1, [7, 7], [1, 1], [1, 1], true, false),
+            ([1, 30, 4, 16], 1, [9, 1], [1, 1], [1, 1], false, false),
+            ([1, 2, 60, 16], 1, [1, 4], [1, 5], [1, 1], true, false),
         ] {
-            let mut window = Window { strides, ..Window::new(3, 2) };
+            let mut window = Window { strides, dilations, ..Window::new(size[0], size[1]) };
+            let taps = size[0] * size[1];
             if is_same {
                 window = window.same(input[1], input[2]);
             }
             let conv = AffineDepthwise::new(input, window, multiplier).unwrap();
             let channels = input[3] * multiplier;
-            let (x, w) = (bytes(input.iter().product(), 37), bytes(6 * channels, 53));
+            let (x, w) = (bytes(input.iter().product(), 37), bytes(taps * channels, 53));
             let multipliers = [Multiplier::of(0.01)];
             let rescale = Rescale { multipliers: &multipliers, exact: &[], zero: 3, bounds: (0, 100) };
             let mut expected = vec![0; input[0] * conv.output[0] * conv.output[1] * channels];
@@ -398,9 +353,9 @@ mod tests {
                 let (ox, oy) = (pixel % conv.output[1], pixel / conv.output[1] % conv.output[0]);
                 let image = pixel / conv.output[1] / conv.output[0];
                 let mut sum = c as i32;
-                for tap in 0..6 {
-                    let y = element_at(&window, 0, oy, tap / 2, input[1]);
-                    let px = element_at(&window, 1, ox, tap % 2, input[2]);
+                for tap in 0..taps {
+                    let y = element_at(&window, 0, oy, tap / size[1], input[1]);
+                    let px = element_at(&window, 1, ox, tap % size[1], input[2]);
                     let (Some(y), Some(px)) = (y, px) else { continue };
                     let from = ((image * input[1] + y) * input[2] + px) * input[3] + c / multiplier;
                     sum += (value(x[from]) - zero) * (value(w[tap * channels + c]) - filter_zero);
@@ -410,7 +365,7 @@ mod tests {
             let bias: Vec<i32> = (0..channels as i32).collect();
             for isa in crate::Isa::ALL {
                 let pool = ThreadPool::with_isa(2, isa).unwrap();
-                let filter = AffineFilter::new(&w, (6, channels), kind, filter_zero).unwrap();
+                let filter = AffineFilter::new(&w, (taps, channels), kind, filter_zero).unwrap();
                 let mut output = vec![0; expected.len()];
                 let out = AffineOutput { bytes: &mut output, rescale, bias: Some(&bias) };
                 conv.run(&pool, AffineInput { bytes: &x, is_unsigned, zeros: &[zero] }, filter, out).unwrap();

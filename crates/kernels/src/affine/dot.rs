@@ -29,6 +29,8 @@ pub(crate) struct Tile<'a> {
     pub panel_stride: usize,
     /// 1 or 2.
     pub panels: usize,
+    /// Columns whose sums are asked for.
+    pub columns: usize,
     /// Steps of 4 bytes.
     pub steps: usize,
 }
@@ -66,22 +68,38 @@ impl Dot {
         if self == Dot::Avx2 { 2 } else { 1 }
     }
 
-    /// Writes bytes of a row as a tile takes them, [`Dot::row_width`] for each.
-    pub fn put(self, bytes: &[u8], row: &mut [u8]) {
-        assert!(row.len() == bytes.len() * self.row_width());
+    /// Writes the first `count` bytes, each with the bits of `flip` turned, as a tile takes them: [`Dot::row_width`] for each. What
+    /// is behind them in both may be read and written too.
+    pub fn put(self, bytes: &[u8], count: usize, flip: u8, row: &mut [u8]) {
+        assert!(bytes.len() >= count && row.len() >= count * self.row_width());
         match self {
             #[cfg(target_arch = "x86_64")]
             Dot::Avx2 => {
-                // SAFETY: `Dot::of` has found the instructions.
-                unsafe { x86::widen(bytes, row) }
+                // SAFETY: `Dot::of` has found the instructions, and the assertion above the memory.
+                unsafe { x86::widen(bytes, count, flip, row) }
             }
-            _ => row.copy_from_slice(bytes),
+            _ => row.iter_mut().zip(&bytes[..count]).for_each(|(to, byte)| *to = byte ^ flip),
         }
+    }
+
+    /// The same of one byte over and over.
+    pub fn fill(self, byte: u8, row: &mut [u8]) {
+        match self {
+            Dot::Avx2 => {
+                row.chunks_exact_mut(2).for_each(|to| to.copy_from_slice(&u16::from(byte).to_ne_bytes()))
+            }
+            _ => row.fill(byte),
+        }
+    }
+
+    /// The sum of the bytes of a row that is written.
+    pub fn sum(self, row: &[u8]) -> i32 {
+        row.iter().step_by(self.row_width()).map(|byte| i32::from(*byte)).fold(0, i32::wrapping_add)
     }
 
     /// The sums of a tile.
     pub fn tile(self, tile: Tile<'_>, sums: &mut Sums) {
-        let Tile { left, left_stride, rows, right, panel_stride, panels, steps } = tile;
+        let Tile { left, left_stride, rows, right, panel_stride, panels, steps, .. } = tile;
         assert!((1..=ROWS).contains(&rows) && (1..=PANELS).contains(&panels));
         assert!(left.len() >= (rows - 1) * left_stride + steps * STEP * self.row_width());
         assert!(right.len() >= (panels - 1) * panel_stride + steps * STEP * COLUMNS);
@@ -217,75 +235,89 @@ mod x86 {
     /// The processor has AVX2, and the tile's memory is as long as it says.
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn tile_avx2(tile: &Tile<'_>, sums: &mut Sums) {
-        for p in 0..tile.panels.min(PANELS) {
-            for half in 0..2 {
-                macro_rules! of {
-                    ($($rows:literal),*) => {
-                        match tile.rows {
-                            $(
-                                // SAFETY: the caller's promise.
-                                $rows => unsafe { avx2::<$rows>(tile, p, half, sums) },
-                            )*
-                            _ => {}
-                        }
-                    };
+        macro_rules! of {
+            ($($rows:literal),*) => {
+                match tile.rows {
+                    $(
+                        // SAFETY: the caller's promise.
+                        $rows => unsafe { avx2::<$rows>(tile, sums) },
+                    )*
+                    _ => {}
                 }
-                of!(1, 2, 3, 4, 5, 6);
-            }
+            };
         }
+        of!(1, 2, 3, 4, 5, 6);
     }
 
     /// # Safety
-    /// As of [`tile_avx2`], for `R` rows and 8 columns of a panel: with as many sums as there are registers beside.
+    /// As of [`tile_avx2`], for `R` rows: 8 columns after the other, with as many sums as there are registers beside.
+    #[inline]
     #[target_feature(enable = "avx2")]
-    unsafe fn avx2<const R: usize>(tile: &Tile<'_>, panel: usize, half: usize, sums: &mut Sums) {
-        // Of each column two sums, those of the first and of the last two of 4 bytes.
-        let mut all = [[_mm256_setzero_si256(); 2]; R];
-        let mut left = tile.left.as_ptr();
-        let mut right = tile.right.as_ptr().wrapping_add(panel * tile.panel_stride + half * 32);
-        for _ in 0..tile.steps {
-            // SAFETY: the caller's promise.
-            let weights = unsafe {
-                [
-                    _mm256_cvtepi8_epi16(_mm_loadu_si128(right.cast())),
-                    _mm256_cvtepi8_epi16(_mm_loadu_si128(right.add(16).cast())),
-                ]
-            };
-            for (r, all) in all.iter_mut().enumerate() {
+    unsafe fn avx2<const R: usize>(tile: &Tile<'_>, sums: &mut Sums) {
+        let halves = tile.columns.min(tile.panels.min(PANELS) * COLUMNS).div_ceil(8);
+        for half in 0..halves {
+            let (panel, half) = (half / 2, half % 2);
+            // Of each column two sums, those of the first and of the last two of 4 bytes.
+            let mut all = [[_mm256_setzero_si256(); 2]; R];
+            let mut left = tile.left.as_ptr();
+            let mut right = tile.right.as_ptr().wrapping_add(panel * tile.panel_stride + half * 32);
+            for _ in 0..tile.steps {
                 // SAFETY: the caller's promise.
-                let four = unsafe { left.add(r * tile.left_stride).cast::<i64>().read_unaligned() };
-                let four = _mm256_set1_epi64x(four);
-                for (all, weights) in all.iter_mut().zip(weights) {
-                    *all = _mm256_add_epi32(*all, _mm256_madd_epi16(four, weights));
+                let weights = unsafe {
+                    [
+                        _mm256_cvtepi8_epi16(_mm_loadu_si128(right.cast())),
+                        _mm256_cvtepi8_epi16(_mm_loadu_si128(right.add(16).cast())),
+                    ]
+                };
+                for (r, all) in all.iter_mut().enumerate() {
+                    // SAFETY: the caller's promise.
+                    let four = unsafe { left.add(r * tile.left_stride).cast::<i64>().read_unaligned() };
+                    let four = _mm256_set1_epi64x(four);
+                    for (all, weights) in all.iter_mut().zip(weights) {
+                        *all = _mm256_add_epi32(*all, _mm256_madd_epi16(four, weights));
+                    }
                 }
+                left = left.wrapping_add(2 * STEP);
+                right = right.wrapping_add(STEP * COLUMNS);
             }
-            left = left.wrapping_add(2 * STEP);
-            right = right.wrapping_add(STEP * COLUMNS);
-        }
-        for (sums, [low, high]) in sums.iter_mut().zip(all) {
-            // Columns 0 1 4 5 2 3 6 7.
-            let eight = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(low, high));
-            // SAFETY: 8 of 16 integers.
-            unsafe { _mm256_storeu_si256(sums[panel].as_mut_ptr().add(half * 8).cast(), eight) };
+            for (sums, [low, high]) in sums.iter_mut().zip(all) {
+                // Columns 0 1 4 5 2 3 6 7.
+                let eight = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(low, high));
+                // SAFETY: 8 of 16 integers.
+                unsafe { _mm256_storeu_si256(sums[panel].as_mut_ptr().add(half * 8).cast(), eight) };
+            }
         }
     }
 
-    /// Bytes as integers of 16 bits.
+    /// Bytes, with bits turned, as integers of 16 bits.
     ///
     /// # Safety
-    /// The processor has AVX2, and `to` is twice as long as `bytes`.
+    /// The processor has AVX2, and there are `count` bytes, and twice as many to write.
     #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn widen(bytes: &[u8], to: &mut [u8]) {
-        let whole = bytes.len() / 16 * 16;
+    pub(super) unsafe fn widen(bytes: &[u8], count: usize, flip: u8, to: &mut [u8]) {
+        let turned = _mm_set1_epi8(flip as i8);
+        // The last bytes with those behind them, where there are any.
+        let room = bytes.len().min(to.len() / 2);
+        let whole = if room >= count.next_multiple_of(16) { count } else { count / 16 * 16 };
         for at in (0..whole).step_by(16) {
             // SAFETY: 16 bytes, and 32.
             unsafe {
-                let sixteen = _mm256_cvtepu8_epi16(_mm_loadu_si128(bytes.as_ptr().add(at).cast()));
-                _mm256_storeu_si256(to.as_mut_ptr().add(2 * at).cast(), sixteen);
+                let bytes = _mm_xor_si128(_mm_loadu_si128(bytes.as_ptr().add(at).cast()), turned);
+                _mm256_storeu_si256(to.as_mut_ptr().add(2 * at).cast(), _mm256_cvtepu8_epi16(bytes));
             }
         }
-        for (to, byte) in to[2 * whole..].chunks_exact_mut(2).zip(&bytes[whole..]) {
-            to.copy_from_slice(&u16::from(*byte).to_ne_bytes());
+        let (mut to, mut rest) = (&mut to[2 * whole..2 * count], &bytes[whole..count]);
+        if let (Some((eight, more)), true) = (rest.split_first_chunk::<8>(), to.len() >= 16) {
+            let (first, behind) = to.split_at_mut(16);
+            // SAFETY: 8 bytes, and 16.
+            unsafe {
+                let bytes = _mm_xor_si128(_mm_loadl_epi64(eight.as_ptr().cast()), turned);
+                _mm_storeu_si128(first.as_mut_ptr().cast(), _mm_cvtepu8_epi16(bytes));
+            }
+            (to, rest) = (behind, more);
+        }
+        for (to, byte) in to.chunks_exact_mut(2).zip(rest) {
+            to.copy_from_slice(&u16::from(byte ^ flip).to_ne_bytes());
         }
     }
 
@@ -398,6 +430,7 @@ mod tests {
                 right: &right,
                 panel_stride: panel,
                 panels,
+                columns: panels * COLUMNS,
                 steps,
             };
             let mut expected = [[[0; COLUMNS]; PANELS]; ROWS];
@@ -409,7 +442,7 @@ mod tests {
             for isa in Isa::ALL {
                 let (mut sums, dot) = ([[[0; COLUMNS]; PANELS]; ROWS], Dot::of(isa));
                 let mut wide = vec![0; left.len() * dot.row_width()];
-                dot.put(&left, &mut wide);
+                dot.put(&left, left.len(), 0, &mut wide);
                 let left_stride = stride * dot.row_width();
                 dot.tile(Tile { left: &wide, left_stride, ..tile }, &mut sums);
                 assert_eq!(sums, expected, "{isa:?} {rows} {panels} {steps}");

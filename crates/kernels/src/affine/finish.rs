@@ -45,8 +45,8 @@ impl Finish for ToBytes<'_> {
     type Channels = Channels;
 
     #[inline(always)]
-    fn channels(&self, first: usize, count: usize, added: &[i32; COLUMNS], to: &mut Channels) {
-        to.set(&self.rescale, (first, count), self.bias, added);
+    fn channels(&self, first: usize, count: usize, (added, most): (&[i32; COLUMNS], i64), to: &mut Channels) {
+        to.set(&self.rescale, (first, count), self.bias, (added, most));
     }
 
     #[inline(always)]
@@ -69,7 +69,13 @@ impl Finish for ToFloats<'_> {
     type Channels = FloatChannels;
 
     #[inline(always)]
-    fn channels(&self, first: usize, count: usize, added: &[i32; COLUMNS], to: &mut FloatChannels) {
+    fn channels(
+        &self,
+        first: usize,
+        count: usize,
+        (added, _): (&[i32; COLUMNS], i64),
+        to: &mut FloatChannels,
+    ) {
         to.added = *added;
         match self.scales {
             [one] => to.scales = [*one; COLUMNS],

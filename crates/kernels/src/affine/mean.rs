@@ -6,7 +6,11 @@ use super::multiplier::Multiplier;
 use super::pairs::{BoundedInteger, Integer};
 use crate::base::access::{for_dtype, split_with_cost, values, values_mut};
 use crate::base::error::{KernelError, Result, check_exact};
+use crate::base::simd::{Kernel, Simd, dispatch};
 use crate::base::threads::ThreadPool;
+
+/// Neighbouring outputs that are summed up at once.
+const BLOCK: usize = 64;
 
 /// A sum or a mean over axes, which is brought to the output's scale.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +25,7 @@ pub struct AffineSum {
     pub zero: i32,
 }
 
-/// The axes of a tensor in two lists: those that stay, and those that are summed up.
+/// The axes of a tensor in two lists: those that stay, and those that are summed up. Neighbours of one kind are one axis.
 struct Axes {
     kept: ([(usize, usize); MAX_RANK], usize),
     summed: ([(usize, usize); MAX_RANK], usize),
@@ -38,10 +42,25 @@ impl Axes {
         }
         for (axis, size) in shape.iter().enumerate() {
             let (list, count) = if is_reduced[axis] { &mut axes.summed } else { &mut axes.kept };
+            if let Some(last) = count.checked_sub(1)
+                && list[last].1 == size * strides[axis]
+            {
+                list[last] = (list[last].0 * size, strides[axis]);
+                continue;
+            }
             list[*count] = (*size, strides[axis]);
             *count += 1;
         }
         axes
+    }
+
+    /// How many outputs from this one on are neighbours in the input.
+    fn neighbours(&self, output: usize) -> usize {
+        let (list, count) = &self.kept;
+        match count.checked_sub(1).map(|last| list[last]) {
+            Some((size, 1)) => size - output % size,
+            _ => 1,
+        }
     }
 
     /// Where the element with this number among those of a list of axes is.
@@ -84,13 +103,18 @@ impl AffineSum {
                 dst.fill(T::narrow(empty.clamp(T::LOWEST, T::HIGHEST)));
                 return Ok(());
             }
+            let offset = (self.from_zero as i64).wrapping_mul(count as i64) as i32;
             split_with_cost(pool, dst, 1, count, &|first, dst| {
-                for (at, to) in dst.iter_mut().enumerate() {
-                    let start = Axes::offset(&axes.kept, first + at);
-                    let sum = sum(&axes, start, count, src);
-                    let offset = (self.from_zero as i64).wrapping_mul(count as i64) as i32;
-                    let integer = multiplier.apply(sum.wrapping_sub(offset)).wrapping_add(self.zero);
-                    *to = T::narrow(integer.clamp(T::LOWEST, T::HIGHEST));
+                let mut done = 0;
+                while done < dst.len() {
+                    let own = axes.neighbours(first + done).min(dst.len() - done).min(BLOCK);
+                    let start = Axes::offset(&axes.kept, first + done);
+                    let sums = dispatch(pool.isa(), Sums { axes: &axes, start, count, own, src });
+                    for (to, sum) in dst[done..done + own].iter_mut().zip(sums) {
+                        let integer = multiplier.apply(sum.wrapping_sub(offset)).wrapping_add(self.zero);
+                        *to = T::narrow(integer.clamp(T::LOWEST, T::HIGHEST));
+                    }
+                    done += own;
                 }
             });
             Ok(())
@@ -98,19 +122,40 @@ impl AffineSum {
     }
 }
 
-/// The sum of the elements of all summed axes from `start` on.
-fn sum<T: Integer>(axes: &Axes, start: usize, count: usize, src: &[T]) -> i32 {
-    let (list, axes_count) = &axes.summed;
-    let (inner, stride) = axes_count.checked_sub(1).map_or((1, 1), |last| list[last]);
-    let outer = (*list, axes_count.saturating_sub(1));
-    let mut sum = 0i32;
-    for row in 0..count / inner {
-        let from = start + Axes::offset(&outer, row);
-        for i in 0..inner {
-            sum = sum.wrapping_add(src[from + i * stride].wide());
+/// The sums of the elements of all summed axes from `start` on, and from the `own - 1` elements after it.
+struct Sums<'a, T> {
+    axes: &'a Axes,
+    start: usize,
+    count: usize,
+    own: usize,
+    src: &'a [T],
+}
+
+impl<T: Integer> Kernel for Sums<'_, T> {
+    type Output = [i32; BLOCK];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> [i32; BLOCK] {
+        let (list, axes_count) = &self.axes.summed;
+        let (inner, stride) = axes_count.checked_sub(1).map_or((1, 1), |last| list[last]);
+        let outer = (*list, axes_count.saturating_sub(1));
+        let mut sums = [0i32; BLOCK];
+        for row in 0..self.count / inner {
+            let from = self.start + Axes::offset(&outer, row);
+            if self.own == 1 && stride == 1 {
+                let row = self.src[from..from + inner].iter();
+                sums[0] = row.fold(sums[0], |sum, x| sum.wrapping_add(x.wide()));
+                continue;
+            }
+            for i in 0..inner {
+                let from = &self.src[from + i * stride..][..self.own];
+                for (sum, x) in sums.iter_mut().zip(from) {
+                    *sum = sum.wrapping_add(x.wide());
+                }
+            }
         }
+        sums
     }
-    sum
 }
 
 /// A number divided by how many elements there are, with as many bits as there is room for.

@@ -1,6 +1,7 @@
 //! Integers that stand for numbers by a scale and a zero point, `scale * (integer - zero)`, as TFLite has them: int8, uint8
 //! and int16 tensors, and filters of small integers with a scale for each channel.
 
+mod columns;
 mod conv2d;
 mod convert;
 mod depthwise;

@@ -196,7 +196,7 @@ mod x86 {
     use std::arch::x86_64::*;
 
     use super::{AffinePair, AffinePairOp, Multiplier, Rescale};
-    use crate::affine::requantize::x86::{bounded, eight_scaled, scaled, sixteen_bounded};
+    use crate::affine::requantize::x86::{Tame, bounded, eight_scaled, scaled, sixteen_bounded};
 
     /// Bytes that are taken at once.
     const LANES: usize = 16;
@@ -254,6 +254,10 @@ mod x86 {
             let (value, right) = (_mm256_set1_epi32(own.value), _mm256_set1_epi32((-own.shift).max(0)));
             move |x: __m256i| eight_scaled(value, right, _mm256_sll_epi32(x, left))
         };
+        // SAFETY: the caller's promise.
+        if unsafe { run_tame(pair, from, is_signed, &mut *to) } {
+            return;
+        }
         let shift = _mm_cvtsi32_si128(pair.left_shift as i32);
         let (first, second, output) = (by(pair.inputs[0]), by(pair.inputs[1]), by(pair.output));
         let first = |x: __m256i| first(_mm256_sll_epi32(x, shift));
@@ -275,6 +279,51 @@ mod x86 {
                 }),
             }
         }
+    }
+
+    /// The same of what surely does not overflow. False for what might, which is left.
+    ///
+    /// # Safety
+    /// As of [`run_eights`].
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn run_tame(pair: &AffinePair, from: [&[u8]; 2], is_signed: bool, to: &mut [u8]) -> bool {
+        let is_near = |zero: &i32| zero.unsigned_abs() <= 256;
+        let Some(output) = Tame::new(pair.output).filter(|_| pair.zeros.iter().all(is_near)) else {
+            return false;
+        };
+        let half = Multiplier { value: 1 << 30, shift: 0 };
+        // Integers are below 2^9, and so their product below 2^18.
+        if pair.op == AffinePairOp::Mul {
+            // SAFETY: the caller's promise.
+            unsafe { each(pair, from, is_signed, to, |a, b| output.apply(_mm256_mullo_epi32(a, b))) };
+            return true;
+        }
+        let is_most_half = |own: &Multiplier| *own == half || own.shift < 0;
+        let is_sum = matches!(pair.op, AffinePairOp::Add | AffinePairOp::Sub);
+        let [Some(first), Some(second)] = pair.inputs.map(|own| Tame::new(own)) else { return false };
+        if !is_sum || !(1..=20).contains(&pair.left_shift) || !pair.inputs.iter().all(is_most_half) {
+            return false;
+        }
+        let shift = _mm_cvtsi32_si128(pair.left_shift as i32);
+        let halved = _mm_cvtsi32_si128(pair.left_shift as i32 - 1);
+        // The one of the larger scale is halved, which leaves no rest.
+        let first = |x: __m256i| first.apply(_mm256_sll_epi32(x, shift));
+        let second = |x: __m256i| second.apply(_mm256_sll_epi32(x, shift));
+        let even = |x: __m256i| _mm256_sll_epi32(x, halved);
+        let is_add = pair.op == AffinePairOp::Add;
+        let sign = _mm256_set1_epi32(if is_add { 1 } else { -1 });
+        let sum = |a: __m256i, b: __m256i| output.apply(_mm256_add_epi32(a, _mm256_sign_epi32(b, sign)));
+        // SAFETY: the caller's promise.
+        unsafe {
+            match pair.inputs.map(|own| own == half) {
+                [true, true] => each(pair, from, is_signed, to, |a, b| sum(even(a), even(b))),
+                [true, false] => each(pair, from, is_signed, to, |a, b| sum(even(a), second(b))),
+                [false, true] => each(pair, from, is_signed, to, |a, b| sum(first(a), even(b))),
+                [false, false] => each(pair, from, is_signed, to, |a, b| sum(first(a), second(b))),
+            }
+        }
+        true
     }
 
     /// Makes bytes of 16 pairs at a time by what `compute` makes of 8, less what stands for 0 in each.
@@ -332,14 +381,20 @@ mod tests {
         for (dtype, zeros, zero, bounds) in
             [(DType::I8, [3, -17], 5, (-128, 127)), (DType::U8, [10, 128], 50, (0, 240))]
         {
-            for (op, left_shift, output) in [
+            for op in [
                 (Add, 20, 1.3e-6),
+                (Add, 20, 3e-7),
                 (Sub, 20, 3e-7),
                 (Mul, 0, 0.007),
                 (SquaredDifference, 7, 1e-6),
                 (Mul, 0, 1.6),
-            ] {
-                let inputs = [0.731, 0.5].map(Multiplier::of);
+            ]
+            .into_iter()
+            .flat_map(|one| {
+                [[0.731, 0.5], [0.25, 0.5], [0.5, 0.013], [0.5, 0.5], [0.49, 0.49]].map(|i| (one, i))
+            }) {
+                let ((op, left_shift, output), inputs) = op;
+                let inputs = inputs.map(Multiplier::of);
                 let output = Multiplier::of(output);
                 let pair = AffinePair { op, zeros, left_shift, inputs, shifts: None, output, zero, bounds };
                 let computed = |isa: Isa, len: usize| {

@@ -21,13 +21,39 @@ const INLINE_PRODUCTS: usize = 1 << 18;
 /// The most tiles of rows that are gathered at once, and the bytes of rows that they are fewer for.
 const TILES: usize = 8;
 const BLOCK_BYTES: usize = 8 << 10;
+/// The most pairs of panels whose channels are held while all rows are multiplied.
+const HELD_PAIRS: usize = 16;
 /// Columns that a task takes where there are only a few rows.
 const TASK_COLUMNS: usize = PANELS * COLUMNS;
 
 /// The left-hand side.
 pub(crate) trait Rows: Sync {
     /// Writes the bytes of a row, as uint8.
-    fn read(&self, row: usize, to: &mut [u8]);
+    fn read(&self, row: usize, to: &mut Row<'_>);
+}
+
+/// A row that is written from front to back, as a tile takes it.
+pub(crate) struct Row<'a> {
+    dot: Dot,
+    left: &'a mut [u8],
+}
+
+impl Row<'_> {
+    /// The first `count` of these bytes, each with the bits of `flip` turned. Those behind them may be read.
+    pub fn put(&mut self, bytes: &[u8], count: usize, flip: u8) {
+        self.dot.put(bytes, count, flip, self.left);
+        self.skip(count);
+    }
+
+    /// So many of one byte.
+    pub fn fill(&mut self, byte: u8, count: usize) {
+        self.dot.fill(byte, &mut self.left[..count * self.dot.row_width()]);
+        self.skip(count);
+    }
+
+    fn skip(&mut self, count: usize) {
+        self.left = &mut std::mem::take(&mut self.left)[count * self.dot.row_width()..];
+    }
 }
 
 /// What becomes of sums.
@@ -35,8 +61,9 @@ pub(crate) trait Finish: Sync {
     /// What sums of some channels are finished by.
     type Channels: Default;
 
-    /// Makes it that of `count` channels from `first` on, to each of whose sums `added` is added first.
-    fn channels(&self, first: usize, count: usize, added: &[i32; COLUMNS], to: &mut Self::Channels);
+    /// Makes it that of `count` channels from `first` on, to each of whose sums, no further from 0 than the second number,
+    /// `added` is added first.
+    fn channels(&self, first: usize, count: usize, added: (&[i32; COLUMNS], i64), to: &mut Self::Channels);
 
     /// Takes the sums of a row, of `count` columns from `first` on. Must be `#[inline(always)]`.
     fn finish<S: Simd>(
@@ -155,6 +182,11 @@ impl<F: Finish> Kernel for Finishing<'_, F> {
     }
 }
 
+/// The furthest from 0 that a sum of so many products of bytes is.
+pub(crate) fn most_sum(depth: usize) -> i64 {
+    (depth as i64).saturating_mul(255 * 128)
+}
+
 impl Product<'_> {
     /// True where the same is subtracted of all rows' sums.
     fn is_even(&self, filter_zero: i32) -> bool {
@@ -170,12 +202,13 @@ impl Product<'_> {
         column_sums: &[[i32; COLUMNS]; PANELS],
         to: &mut [F::Channels; PANELS],
     ) {
-        let zero = if self.is_even(filter_zero) { self.zero(0) } else { 0 };
+        let (zero, most) =
+            if self.is_even(filter_zero) { (self.zero(0), most_sum(self.depth)) } else { (0, i64::MAX) };
         for (p, (to, sums)) in to.iter_mut().zip(column_sums).enumerate() {
             let added = sums.map(|sum| zero.wrapping_mul(sum).wrapping_neg());
             let count = count.saturating_sub(p * COLUMNS).min(COLUMNS);
             if count > 0 {
-                finish.channels(first + p * COLUMNS, count, &added, to);
+                finish.channels(first + p * COLUMNS, count, (&added, most), to);
             }
         }
     }
@@ -280,31 +313,35 @@ impl Product<'_> {
                 // SAFETY: each worker has its own scratch.
                 let mut rows = unsafe { threads.part(worker * layout.thread_bytes(), layout.thread_bytes()) };
                 let end = (tiles * (task + 1) / tasks * ROWS).min(self.rows);
+                let pairs = count.div_ceil(PANELS);
+                let mut held = [const { None }; HELD_PAIRS];
+                for (pair, to) in held.iter_mut().enumerate().take(pairs).filter(|_| pairs <= HELD_PAIRS) {
+                    *to = Some(group.pair(finish, pair * PANELS));
+                }
                 for first in (tiles * task / tasks * ROWS..end).step_by(block * ROWS) {
                     let own_rows = (first, (block * ROWS).min(end - first));
-                    group.rows(pool.isa(), left, own_rows, finish, &mut rows);
+                    group.rows(pool.isa(), left, own_rows, (finish, &held), &mut rows);
                 }
             });
         }
     }
 
-    /// Gathers some rows, by `row`, and tells of each what the filter's zero makes of it.
+    /// Gathers some rows, and tells of each what the filter's zero makes of it.
     fn gather(
         &self,
         left: &impl Rows,
         (first, count): (usize, usize),
         filter_zero: i32,
-        dot: Dot,
-        (rows, row): (&mut [u8], &mut [u8]),
+        (dot, stride): (Dot, usize),
+        rows: &mut [u8],
     ) -> [i32; ROWS] {
         let mut offsets = [0; ROWS];
-        let stride = row.len() * dot.row_width();
-        row[self.depth..].fill(0);
         for (r, to) in rows.chunks_exact_mut(stride.max(1)).enumerate().take(count) {
-            left.read(first + r, &mut row[..self.depth]);
-            dot.put(row, to);
+            let mut row = Row { dot, left: &mut *to };
+            left.read(first + r, &mut row);
+            row.left.fill(0);
             if filter_zero != 0 {
-                let sum = row.iter().map(|b| *b as i32).fold(0, i32::wrapping_add);
+                let sum = dot.sum(to);
                 let sum = sum.wrapping_sub(self.zero(first + r).wrapping_mul(self.depth as i32));
                 offsets[r] = sum.wrapping_mul(filter_zero);
             }
@@ -326,8 +363,7 @@ impl Product<'_> {
         let dot = if layout.is_packed { layout.dot } else { Dot::Portable };
         let stride = layout.panels.row_bytes() * dot.row_width();
         let (rows, rest) = scratch.split_at_mut(ROWS * stride);
-        let row = &mut rest[..layout.panels.row_bytes()];
-        let row_offsets = [self.gather(left, own_rows, filter.zero(), dot, (rows, row))];
+        let row_offsets = [self.gather(left, own_rows, filter.zero(), (dot, stride), rows)];
         let is_inline = self.is_small(filter.columns);
         let tasks = filter.columns.div_ceil(TASK_COLUMNS);
         if let Some(panels) = filter.panels() {
@@ -346,7 +382,7 @@ impl Product<'_> {
                     rows,
                     &row_offsets,
                     task * PANELS..task * PANELS + 1,
-                    finish,
+                    (finish, &[]),
                 );
             };
             return if is_inline {
@@ -405,24 +441,43 @@ struct Group<'a> {
     filter_zero: i32,
 }
 
+/// What the sums of two panels are finished by.
+struct Pair<F: Finish> {
+    column_sums: [[i32; COLUMNS]; PANELS],
+    channels: [F::Channels; PANELS],
+}
+
 impl Group<'_> {
+    /// Of the panels from this one on.
+    fn pair<F: Finish>(&self, finish: &F, panel: usize) -> Pair<F> {
+        let panel_bytes = self.layout.panels.panel_bytes();
+        let mut pair = Pair { column_sums: [[0; COLUMNS]; PANELS], channels: Default::default() };
+        let own = self.panels[panel * panel_bytes..].chunks_exact(panel_bytes);
+        pair.column_sums.iter_mut().zip(own).for_each(|(to, panel)| *to = column_sums(panel));
+        let columns = (PANELS * COLUMNS).min(self.columns - panel * COLUMNS);
+        let columns = (self.first_column + panel * COLUMNS, columns);
+        self.product.channels(finish, self.filter_zero, columns, &pair.column_sums, &mut pair.channels);
+        pair
+    }
+
     /// Multiplies some rows, a few tiles of them, with all panels.
-    fn rows(
+    fn rows<F: Finish>(
         &self,
         isa: Isa,
         left: &impl Rows,
         own_rows: (usize, usize),
-        finish: &impl Finish,
+        finish: (&F, &[Option<Pair<F>>]),
         scratch: &mut [u8],
     ) {
         let Layout { dot, tiles, .. } = *self.layout;
         let tile_bytes = ROWS * self.layout.row_stride();
-        let (rows, row) = scratch.split_at_mut(tiles * tile_bytes);
+        let rows = &mut scratch[..tiles * tile_bytes];
         let mut offsets = [[0; ROWS]; TILES];
         let each = rows.chunks_exact_mut(tile_bytes.max(1)).zip(&mut offsets).enumerate();
         for (tile, (rows, offsets)) in each.take(own_rows.1.div_ceil(ROWS)) {
             let own = (own_rows.0 + tile * ROWS, ROWS.min(own_rows.1 - tile * ROWS));
-            *offsets = self.product.gather(left, own, self.filter_zero, dot, (rows, row));
+            let stride = self.layout.row_stride();
+            *offsets = self.product.gather(left, own, self.filter_zero, (dot, stride), rows);
         }
         self.multiply(isa, own_rows, rows, &offsets, 0..self.columns.div_ceil(COLUMNS), finish);
     }
@@ -435,22 +490,24 @@ impl Group<'_> {
         rows: &[u8],
         row_offsets: &[[i32; ROWS]],
         panels: std::ops::Range<usize>,
-        finish: &F,
+        (finish, held): (&F, &[Option<Pair<F>>]),
     ) {
         let (panel_bytes, left_stride) = (self.layout.panels.panel_bytes(), self.layout.row_stride());
         let mut sums: Sums = [[[0; COLUMNS]; PANELS]; ROWS];
-        let mut channels: [F::Channels; PANELS] = Default::default();
         let all = self.columns.div_ceil(COLUMNS);
         for panel in panels.step_by(PANELS) {
             let count = PANELS.min(all - panel);
             let right = &self.panels[panel * panel_bytes..][..count * panel_bytes];
-            let mut column_sums = [[0; COLUMNS]; PANELS];
-            for (to, panel) in column_sums.iter_mut().zip(right.chunks_exact(panel_bytes)) {
-                *to = self::column_sums(panel);
-            }
+            let own;
+            let pair = match held.get(panel / PANELS) {
+                Some(Some(pair)) => pair,
+                _ => {
+                    own = self.pair(finish, panel);
+                    &own
+                }
+            };
             let columns = (count * COLUMNS).min(self.columns - panel * COLUMNS);
             let columns = (self.first_column + panel * COLUMNS, columns);
-            self.product.channels(finish, self.filter_zero, columns, &column_sums, &mut channels);
             for (tile, row_offsets) in (0..row_count.div_ceil(ROWS)).zip(row_offsets) {
                 let own_rows = (first_row + tile * ROWS, ROWS.min(row_count - tile * ROWS));
                 let tile = Tile {
@@ -460,16 +517,23 @@ impl Group<'_> {
                     right,
                     panel_stride: panel_bytes,
                     panels: count,
+                    columns: columns.1,
                     steps: self.layout.panels.row_bytes() / STEP,
                 };
                 self.layout.dot.tile(tile, &mut sums);
                 let uneven = (!self.product.is_even(self.filter_zero)).then(|| Uneven {
-                    column_sums: &column_sums,
+                    column_sums: &pair.column_sums,
                     row_zeros: self.product.row_zeros(own_rows),
                     row_offsets: *row_offsets,
                 });
-                let finishing =
-                    Finishing { finish, channels: &channels, sums: &sums, rows: own_rows, columns, uneven };
+                let finishing = Finishing {
+                    finish,
+                    channels: &pair.channels,
+                    sums: &sums,
+                    rows: own_rows,
+                    columns,
+                    uneven,
+                };
                 dispatch(isa, finishing);
             }
         }

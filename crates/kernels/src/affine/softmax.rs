@@ -7,6 +7,8 @@ use super::multiplier::{Multiplier, divided_by_power, doubled_high_product};
 use super::pairs::BoundedInteger;
 use super::tables::{WideTable, look_up, wide_table_between};
 use crate::base::access::split_range;
+#[cfg(target_arch = "x86_64")]
+use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, Result, check_exact};
 use crate::base::threads::ThreadPool;
 
@@ -15,13 +17,17 @@ const DIFFERENCE_BITS: u32 = 5;
 /// Bits before the point of sums of exponentials.
 const SUM_BITS: u32 = 12;
 
+/// Elements of a row for fewer of which no table is made.
+#[cfg(target_arch = "x86_64")]
+const LEAST_FOR_TABLE: usize = 64;
+
 /// Softmax of bytes: the exponentials of all differences that there can be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AffineSoftmax {
-    /// That of a difference of -d at d, in 31 bits after the point.
+    /// That of a difference of -d at 255 - d, in 31 bits after the point; of those that are left out 0.
     exponentials: [i32; 256],
-    /// Differences below it are left out.
-    least: i32,
+    /// That of a difference of -d at d, as it is added up.
+    terms: [i32; 256],
 }
 
 impl AffineSoftmax {
@@ -39,13 +45,14 @@ impl AffineSoftmax {
         let largest = ((1i64 << DIFFERENCE_BITS) - 1) as f64 * (1i64 << (31 - DIFFERENCE_BITS)) as f64;
         let least = -(largest / (1i64 << multiplier.shift) as f64).floor() as i32;
         let mut exponentials = [0; 256];
-        for (d, to) in exponentials.iter_mut().enumerate() {
+        for (d, to) in exponentials.iter_mut().rev().enumerate() {
             let shifted = (-(d as i32)).wrapping_mul(1i32.wrapping_shl(multiplier.shift as u32));
             if -(d as i32) >= least {
                 *to = exp_of_negative::<31>(doubled_high_product(shifted, multiplier.value), DIFFERENCE_BITS);
             }
         }
-        Ok(AffineSoftmax { exponentials, least })
+        let terms = std::array::from_fn(|d| divided_by_power(exponentials[255 - d], SUM_BITS));
+        Ok(AffineSoftmax { exponentials, terms })
     }
 
     /// Computes rows of `depth`, from int8 or uint8 to int8, uint8 or int16, the first of which stands for 0.
@@ -59,30 +66,99 @@ impl AffineSoftmax {
         src: &[I],
         dst: &mut [O],
     ) -> Result<()> {
+        #[cfg(target_arch = "x86_64")]
+        if depth >= LEAST_FOR_TABLE
+            && size_of::<I>() == 1
+            && size_of::<O>() == 1
+            && pool.isa() != Isa::Portable
+            && Isa::Avx2.is_available()
+            && !cfg!(miri)
+        {
+            let (src, dst) = (bytemuck::cast_slice(src), bytemuck::cast_slice_mut(dst));
+            return each_row(pool, (depth, 4), src, dst, |src, dst| {
+                // SAFETY: the processor has the instructions.
+                let largest = unsafe { x86::largest(src, I::LOWEST < 0) };
+                let multiplier = self.multiplier::<I, O>(bytemuck::cast_slice(src), largest);
+                // SAFETY: the same, and rows are as long as each other.
+                unsafe { x86::by_table(&self.exponentials, (largest, multiplier, O::LOWEST), src, dst) };
+            });
+        }
         each_row(pool, (depth, 4), src, dst, |src, dst| self.row(src, dst))
+    }
+
+    /// What the exponentials of a row are multiplied with, whose largest integer this is.
+    fn multiplier<I: BoundedInteger, O: BoundedInteger>(&self, src: &[I], largest: i32) -> Multiplier {
+        let terms = src.iter().map(|x| self.terms[(largest - x.wide()) as usize & 255]);
+        let (value, bits) = reciprocal(terms.fold(0, i32::wrapping_add), SUM_BITS as i32);
+        Multiplier { value, shift: -(bits + 31 - O::BITS as i32).clamp(0, 31) }
     }
 
     fn row<I: BoundedInteger, O: BoundedInteger>(&self, src: &[I], dst: &mut [O]) {
         let largest = src.iter().map(|x| x.wide()).max().unwrap_or(0);
-        let difference = |x: &I| (largest - x.wide()) as usize & 255;
-        let mut sum = 0i32;
-        for x in src {
-            let d = difference(x);
-            if -(d as i32) >= self.least {
-                sum = sum.wrapping_add(divided_by_power(self.exponentials[d], SUM_BITS));
-            }
-        }
-        let (scale, bits) = reciprocal(sum, SUM_BITS as i32);
-        let exponent = (bits + 31 - O::BITS as i32).clamp(0, 31) as u32;
+        let multiplier = self.multiplier::<I, O>(src, largest);
         for (x, to) in src.iter().zip(dst) {
-            let d = difference(x);
-            *to = if -(d as i32) >= self.least {
-                let product = doubled_high_product(scale, self.exponentials[d]);
-                let integer = divided_by_power(product, exponent).wrapping_add(O::LOWEST);
-                O::narrow(integer.clamp(O::LOWEST, O::HIGHEST))
-            } else {
-                O::narrow(O::LOWEST)
-            };
+            let d = (largest - x.wide()) as usize & 255;
+            let product = doubled_high_product(multiplier.value, self.exponentials[255 - d]);
+            let integer = divided_by_power(product, -multiplier.shift as u32).wrapping_add(O::LOWEST);
+            *to = O::narrow(integer.clamp(O::LOWEST, O::HIGHEST));
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use crate::affine::multiplier::{Multiplier, Rescale};
+    use crate::affine::requantize::x86::{eight_scaled, sixteen_bounded};
+    use crate::affine::tables::x86::look_up;
+
+    /// The largest byte of a row, as int8 or uint8; 0 of none.
+    ///
+    /// # Safety
+    /// The processor has AVX2.
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn largest(src: &[u8], is_signed: bool) -> i32 {
+        let flip = if is_signed { 0x80 } else { 0 };
+        let largest = src.iter().fold(0, |largest: u8, byte| largest.max(byte ^ flip));
+        if src.is_empty() { 0 } else { i32::from(largest) - i32::from(flip) }
+    }
+
+    /// Makes bytes of a row by a table of all that there can be, whose largest byte, multiplier and smallest result these are.
+    ///
+    /// # Safety
+    /// The processor has AVX2, and the rows are as long as each other.
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn by_table(
+        exponentials: &[i32; 256],
+        (largest, multiplier, lowest): (i32, Multiplier, i32),
+        src: &[u8],
+        dst: &mut [u8],
+    ) {
+        let rescale = Rescale { multipliers: &[], exact: &[], zero: lowest, bounds: (lowest, lowest + 255) };
+        let (value, right) = (_mm256_set1_epi32(multiplier.value), _mm256_set1_epi32(-multiplier.shift));
+        // All results, those of the furthest differences first, twice: a table begins where the largest byte's comes last.
+        let mut results = [0; 512];
+        let none = [lowest as u8; 16];
+        results.as_chunks_mut::<16>().0.fill(none);
+        for (sixteen, at) in exponentials.as_chunks::<16>().0.iter().zip((0..256).step_by(16)).rev() {
+            let eights = [0, 8].map(|half| {
+                // SAFETY: 8 of 16 integers.
+                let eight = unsafe { _mm256_loadu_si256(sixteen.as_ptr().add(half).cast()) };
+                eight_scaled(value, right, eight)
+            });
+            let bytes = sixteen_bounded(eights, &rescale);
+            // Those of larger differences are no larger.
+            if bytes == none {
+                break;
+            }
+            results[at..at + 16].copy_from_slice(&bytes);
+            results[at + 256..at + 272].copy_from_slice(&bytes);
+        }
+        let first = 255 - usize::from(largest as u8);
+        if let Some(table) = results[first..].first_chunk() {
+            // SAFETY: the caller's promise.
+            unsafe { look_up(table, src.as_ptr(), dst.as_mut_ptr(), src.len()) };
         }
     }
 }
@@ -182,6 +258,23 @@ impl WideSoftmax {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn vectors_give_what_single_bytes_do() {
+        let bytes: Vec<i8> = (0..600).map(|i| (i * 37 % 251 - 120) as i8).collect();
+        let unsigned: Vec<u8> = bytes.iter().map(|byte| *byte as u8 / 3 + 9).collect();
+        for scale in [0.003, 0.02, 0.3] {
+            let softmax = AffineSoftmax::new(1.0, scale).unwrap();
+            let results = crate::Isa::ALL.map(|isa| {
+                let pool = ThreadPool::with_isa(1, isa).unwrap();
+                let (mut signed, mut other) = (vec![0i8; 600], vec![0u8; 600]);
+                softmax.run(&pool, 200, &bytes, &mut signed).unwrap();
+                softmax.run(&pool, 100, &unsigned, &mut other).unwrap();
+                (signed, other)
+            });
+            assert!(results.iter().all(|one| *one == results[0]), "{scale}");
+        }
+    }
 
     #[test]
     fn rows_add_up_to_one() {

@@ -4,6 +4,8 @@ use tightfit_core::TensorViewMut;
 
 use super::pairs::{BoundedInteger, Integer};
 use crate::base::access::{for_dtype, split, values_mut};
+#[cfg(target_arch = "x86_64")]
+use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, Result, check_exact};
 use crate::base::threads::ThreadPool;
 
@@ -105,6 +107,19 @@ pub fn bytes_by_table(
     src: Option<&[u8]>,
     dst: &mut [u8],
 ) -> Result<()> {
+    #[cfg(target_arch = "x86_64")]
+    if pool.isa() != Isa::Portable && Isa::Avx2.is_available() && !cfg!(miri) {
+        if let Some(src) = src {
+            check_exact("the input", dst.len(), src.len())?;
+        }
+        split(pool, dst, 1, &|first, dst| {
+            let (count, to) = (dst.len(), dst.as_mut_ptr());
+            let from = src.map_or(to.cast_const(), |src| src[first..first + count].as_ptr());
+            // SAFETY: the processor has the instructions, and there are as many bytes at both.
+            unsafe { x86::look_up(table, from, to, count) }
+        });
+        return Ok(());
+    }
     each(pool, src, dst, |byte| table[byte as usize])
 }
 
@@ -257,9 +272,77 @@ impl SigmoidScale {
 #[rustfmt::skip]
 const SIGMOID: [u16; 256] = [32_768, 33_451, 34_133, 34_813, 35_493, 36_169, 36_843, 37_513, 38_180, 38_841, 39_498, 40_149, 40_794, 41_432, 42_064, 42_688, 43_304, 43_912, 44_511, 45_102, 45_683, 46_255, 46_817, 47_369, 47_911, 48_443, 48_964, 49_475, 49_975, 50_464, 50_942, 51_409, 51_865, 52_311, 52_745, 53_169, 53_581, 53_983, 54_374, 54_755, 55_125, 55_485, 55_834, 56_174, 56_503, 56_823, 57_133, 57_433, 57_724, 58_007, 58_280, 58_544, 58_800, 59_048, 59_288, 59_519, 59_743, 59_959, 60_168, 60_370, 60_565, 60_753, 60_935, 61_110, 61_279, 61_441, 61_599, 61_750, 61_896, 62_036, 62_172, 62_302, 62_428, 62_549, 62_666, 62_778, 62_886, 62_990, 63_090, 63_186, 63_279, 63_368, 63_454, 63_536, 63_615, 63_691, 63_765, 63_835, 63_903, 63_968, 64_030, 64_090, 64_148, 64_204, 64_257, 64_308, 64_357, 64_405, 64_450, 64_494, 64_536, 64_576, 64_614, 64_652, 64_687, 64_721, 64_754, 64_786, 64_816, 64_845, 64_873, 64_900, 64_926, 64_950, 64_974, 64_997, 65_019, 65_039, 65_060, 65_079, 65_097, 65_115, 65_132, 65_149, 65_164, 65_179, 65_194, 65_208, 65_221, 65_234, 65_246, 65_258, 65_269, 65_280, 65_291, 65_301, 65_310, 65_319, 65_328, 65_337, 65_345, 65_352, 65_360, 65_367, 65_374, 65_381, 65_387, 65_393, 65_399, 65_404, 65_410, 65_415, 65_420, 65_425, 65_429, 65_433, 65_438, 65_442, 65_445, 65_449, 65_453, 65_456, 65_459, 65_462, 65_465, 65_468, 65_471, 65_474, 65_476, 65_479, 65_481, 65_483, 65_485, 65_488, 65_489, 65_491, 65_493, 65_495, 65_497, 65_498, 65_500, 65_501, 65_503, 65_504, 65_505, 65_507, 65_508, 65_509, 65_510, 65_511, 65_512, 65_513, 65_514, 65_515, 65_516, 65_517, 65_517, 65_518, 65_519, 65_520, 65_520, 65_521, 65_522, 65_522, 65_523, 65_523, 65_524, 65_524, 65_525, 65_525, 65_526, 65_526, 65_526, 65_527, 65_527, 65_528, 65_528, 65_528, 65_529, 65_529, 65_529, 65_529, 65_530, 65_530, 65_530, 65_530, 65_531, 65_531, 65_531, 65_531, 65_531, 65_532, 65_532, 65_532, 65_532, 65_532, 65_532, 65_533, 65_533, 65_533, 65_533, 65_533, 65_533, 65_533, 65_533, 65_534, 65_534, 65_534, 65_534, 65_534, 65_534, 65_534, 65_534, 65_534, 65_534, 65_535];
 
+#[cfg(target_arch = "x86_64")]
+pub(super) mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::ByteTable;
+
+    /// Bytes that are looked up at once.
+    const LANES: usize = 32;
+
+    /// Puts for each of so many bytes at `from` its entry `to` a place, which may be the same.
+    ///
+    /// # Safety
+    /// The processor has AVX2, and as many bytes can be read and written.
+    #[target_feature(enable = "avx2")]
+    pub unsafe fn look_up(table: &ByteTable, from: *const u8, to: *mut u8, count: usize) {
+        // A shuffle gives 0 for bytes of 128 and more, and else looks at the lower four bits: what each adds to the one
+        // before, for bytes that are 16 less each time, adds up to the entry of the bytes' own sixteen.
+        let mut parts = [[_mm256_setzero_si256(); 8]; 2];
+        for (half, parts) in table.as_chunks::<128>().0.iter().zip(&mut parts) {
+            let mut before = _mm256_setzero_si256();
+            for (sixteen, part) in half.as_chunks::<16>().0.iter().zip(parts) {
+                // SAFETY: 16 bytes.
+                let own = _mm256_broadcastsi128_si256(unsafe { _mm_loadu_si128(sixteen.as_ptr().cast()) });
+                *part = _mm256_xor_si256(own, before);
+                before = own;
+            }
+        }
+        let (sixteen, flip) = (_mm256_set1_epi8(16), _mm256_set1_epi8(-128));
+        let entries = |bytes: __m256i| {
+            let mut entries = _mm256_setzero_si256();
+            for (parts, flipped) in parts.iter().zip([bytes, _mm256_xor_si256(bytes, flip)]) {
+                let mut place = flipped;
+                for part in parts {
+                    entries = _mm256_xor_si256(entries, _mm256_shuffle_epi8(*part, place));
+                    place = _mm256_subs_epi8(place, sixteen);
+                }
+            }
+            entries
+        };
+        let whole = count / LANES * LANES;
+        for at in (0..whole).step_by(LANES) {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let bytes = _mm256_loadu_si256(from.add(at).cast());
+                _mm256_storeu_si256(to.add(at).cast(), entries(bytes));
+            }
+        }
+        for at in whole..count {
+            // SAFETY: the caller's promise.
+            unsafe { *to.add(at) = table[*from.add(at) as usize] };
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn vectors_find_the_entries_that_single_bytes_do() {
+        let table: ByteTable = std::array::from_fn(|at| (at * 91 + at / 7) as u8);
+        let bytes: Vec<u8> = (0..1000).map(|at| (at * 37 / 3) as u8).collect();
+        let expected: Vec<u8> = bytes.iter().map(|byte| table[*byte as usize]).collect();
+        for isa in crate::Isa::ALL {
+            let pool = ThreadPool::with_isa(1, isa).unwrap();
+            let (mut apart, mut in_place) = (vec![0; 1000], bytes.clone());
+            bytes_by_table(&pool, &table, Some(&bytes), &mut apart).unwrap();
+            bytes_by_table(&pool, &table, None, &mut in_place).unwrap();
+            assert_eq!((&apart, &in_place), (&expected, &expected), "{isa:?}");
+        }
+    }
 
     #[test]
     fn tables_are_near_their_functions() {

@@ -40,7 +40,7 @@ fn import(
 
 /// The operator.
 #[derive(Debug)]
-struct Pair {
+pub struct Pair {
     name: &'static str,
     op: AffinePairOp,
     inputs: [Affine; 2],

@@ -66,11 +66,18 @@ fn import_quantize(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpE
 
 /// tfl.quantize.
 #[derive(Debug)]
-struct Quantize {
+pub struct Quantize {
     output_type: DType,
     /// For an input of integers.
     requantize: Option<Requantize>,
     output: Scales,
+}
+
+impl Quantize {
+    /// True where all numbers become integers of one scale.
+    pub fn has_one_scale(&self) -> bool {
+        self.output.scales.len() == 1
+    }
 }
 
 impl Operator for Quantize {

@@ -63,7 +63,7 @@ enum Wide {
 
 /// The operator.
 #[derive(Debug)]
-struct Table {
+pub struct Table {
     name: &'static str,
     function: Function,
     output: Affine,
