@@ -134,7 +134,7 @@ impl Patch {
             *row = of_input(s, line);
         }
         for x in 0..IN {
-            let column = of_input(s, rows.map(|row| row[x]));
+            let column = of_input(s, std::array::from_fn(|y| rows[y][x]));
             for (y, v) in column.into_iter().enumerate() {
                 let to = self.to.wrapping_add((y * IN + x) * self.pitch + channel);
                 // SAFETY: as in `transform`.
@@ -203,7 +203,7 @@ impl Filters {
             *column = of_filter(s, taps);
         }
         for x in 0..IN {
-            let places = of_filter(s, columns.map(|column| column[x]));
+            let places = of_filter(s, [columns[0][x], columns[1][x], columns[2][x]]);
             for (y, v) in places.into_iter().enumerate() {
                 // SAFETY: as in `transform`.
                 unsafe { s.store(self.to.wrapping_add((y * IN + x) * self.pitch + at), v) };
