@@ -264,7 +264,7 @@ impl SumTile {
             ($($rows:literal)*) => {
                 // SAFETY: as the caller vouches.
                 unsafe { match rows {
-                    $($rows if $rows <= max_rows_of(S::LANES) => self.add::<S, $rows, VECTORS>(s),)*
+                    $($rows if $rows <= const { max_rows_of(S::LANES) } => self.add::<S, $rows, VECTORS>(s),)*
                     _ => unreachable!("a tile has between 1 and max_rows rows"),
                 } }
             };
