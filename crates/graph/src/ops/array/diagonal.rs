@@ -195,6 +195,12 @@ impl Operator for MatrixDiag {
         let input = shared::input(inputs, 0)?;
         if self.form.has_k {
             shared::need_type(4, shared::input(inputs, 4)?, &[input.dtype])?;
+            for index in 2..=4 {
+                let dims = &shared::input(inputs, index)?.dims;
+                if dims.rank().is_some_and(|rank| rank > 0) {
+                    return Err(OpError::input(index, format!("is of shape {dims}; a scalar is needed")));
+                }
+            }
         }
         let diagonals = self.form.known(inputs, 1)?;
         let (Some(dims), Some(diagonals)) = (input.dims.get(), diagonals) else {
@@ -481,6 +487,12 @@ mod tests {
         let narrow = [tensor(&[2], &[1i32, 2]), scalar(1i32), scalar(2i32), scalar(2i32), scalar(9i32)];
         refuses("MatrixDiagV2", &[], &narrow, "diagonals of 2");
         refuses("MatrixDiagPartV2", &[], &[m, scalar(4i32), scalar(0i32)], "no diagonals");
+        for index in 2..=4 {
+            let mut inputs =
+                [tensor(&[2], &[1i32, 2]), scalar(0i32), scalar(2i32), scalar(2i32), scalar(9i32)];
+            inputs[index] = tensor(&[1], &[2i32]);
+            refuses("MatrixDiagV2", &[], &inputs, "a scalar is needed");
+        }
     }
 
     /// Where there are no elements, too, as TensorFlow does.
