@@ -1,5 +1,5 @@
 //! Prints models as they are after the passes, a node a line:
-//! `cargo run --release -p tightfit-graph --example dump -- model.pb`.
+//! `cargo run --release -p tightfit-graph --example simplified -- model.pb`.
 
 use std::error::Error;
 
