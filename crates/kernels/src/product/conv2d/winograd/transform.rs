@@ -133,6 +133,7 @@ impl Patch {
             }
             *row = of_input(s, line);
         }
+        #[expect(clippy::needless_range_loop, reason = "a map over the rows copies them for each column")]
         for x in 0..IN {
             let column = of_input(s, std::array::from_fn(|y| rows[y][x]));
             for (y, v) in column.into_iter().enumerate() {
@@ -202,6 +203,7 @@ impl Filters {
             }
             *column = of_filter(s, taps);
         }
+        #[expect(clippy::needless_range_loop, reason = "a map over the rows copies them for each column")]
         for x in 0..IN {
             let places = of_filter(s, [columns[0][x], columns[1][x], columns[2][x]]);
             for (y, v) in places.into_iter().enumerate() {
