@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tightfit_core::{DType, Shape, TensorView};
 
 use super::rewrite::{Uses, replace, sweep};
-use crate::fact::Fact;
+use crate::fact::{Fact, Known};
 use crate::ir::{Graph, NodeId, NodeKind, ValueRef};
 use crate::operator::{OpError, evaluate};
 use crate::ops::math::binary::Binary;
@@ -58,7 +58,7 @@ fn is_function(graph: &Graph, value: ValueRef) -> bool {
 fn scalar(graph: &Graph, value: ValueRef) -> Option<&[u8]> {
     let view = graph.producer(value).constant().and(graph.fact(value).view());
     match (view.map(|view| view.shape().elements()), graph.fact(value).value.as_ref()) {
-        (Some(1), Some(crate::fact::Known::Bytes(bytes))) => Some(bytes),
+        (Some(1), Some(Known::Bytes(bytes))) => Some(bytes),
         _ => None,
     }
 }

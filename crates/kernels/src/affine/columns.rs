@@ -202,7 +202,7 @@ pub(super) mod x86 {
             numbers: [usize; 2],
         ) -> [[i32; COLUMNS]; 2] {
             let [first, second] = numbers.map(|number| &self.0[number * terms.stride * terms.pairs..]);
-            let reach = (terms.span - 1) * terms.pairs + terms.pairs;
+            let reach = terms.span * terms.pairs;
             let (first, second) = (&first[..reach], &second[..reach]);
             let mut sums = [[_mm256_setzero_si256(); 2]; 2];
             for ((at, ..), weights) in terms.terms.iter().take(terms.count).zip(&weights.pairs) {

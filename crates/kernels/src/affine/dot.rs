@@ -50,17 +50,10 @@ impl Dot {
     /// The fastest for these vector instructions.
     pub fn of(isa: Isa) -> Dot {
         #[cfg(target_arch = "x86_64")]
-        if !cfg!(miri) {
-            match isa {
-                Isa::Avx512 if isa.is_available() && is_x86_feature_detected!("avx512vnni") => {
-                    return Dot::Vnni;
-                }
-                Isa::Avx512 | Isa::Avx2 if Isa::Avx2.is_available() => return Dot::Avx2,
-                _ => {}
-            }
+        if isa == Isa::Avx512 && isa.is_available() && is_x86_feature_detected!("avx512vnni") {
+            return Dot::Vnni;
         }
-        let _ = isa;
-        Dot::Portable
+        if isa.has_avx2() { Dot::Avx2 } else { Dot::Portable }
     }
 
     /// Bytes that each byte of a tile's rows takes: 2 where it stands as an integer of 16 bits.

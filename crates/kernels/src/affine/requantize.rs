@@ -208,6 +208,15 @@ pub(super) mod x86 {
         }
     }
 
+    /// The first or the last 8 integers, from 0 or from 8 on.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(in crate::affine) fn eight_of(from: &[i32; COLUMNS], at: usize) -> __m256i {
+        let eight = &from[at..at + 8];
+        // SAFETY: there are 8.
+        unsafe { _mm256_loadu_si256(eight.as_ptr().cast()) }
+    }
+
     /// The bytes of sums.
     ///
     /// # Safety
@@ -220,10 +229,7 @@ pub(super) mod x86 {
         sums: &[i32; COLUMNS],
     ) -> [u8; COLUMNS] {
         let eight = |at: usize| {
-            let load = |from: &[i32; COLUMNS]| {
-                // SAFETY: 8 of 16 integers.
-                unsafe { _mm256_loadu_si256(from.as_ptr().add(at).cast()) }
-            };
+            let load = |from: &[i32; COLUMNS]| eight_of(from, at);
             let sums = _mm256_add_epi32(load(sums), load(&channels.added));
             let x = if channels.has_left {
                 _mm256_sllv_epi32(sums, _mm256_max_epi32(load(&channels.shifts), _mm256_setzero_si256()))
@@ -247,10 +253,7 @@ pub(super) mod x86 {
         sums: &[i32; COLUMNS],
     ) -> [u8; COLUMNS] {
         let eight = |at: usize| {
-            let load = |from: &[i32; COLUMNS]| {
-                // SAFETY: 8 of 16 integers.
-                unsafe { _mm256_loadu_si256(from.as_ptr().add(at).cast()) }
-            };
+            let load = |from: &[i32; COLUMNS]| eight_of(from, at);
             let rounding = |odd: usize| {
                 // SAFETY: 4 of 8 integers.
                 unsafe { _mm256_loadu_si256(channels.rounding[odd].as_ptr().add(at / 2).cast()) }

@@ -7,8 +7,6 @@ use super::multiplier::{Multiplier, divided_by_power, doubled_high_product};
 use super::pairs::BoundedInteger;
 use super::tables::{WideTable, look_up, wide_table_between};
 use crate::base::access::split_range;
-#[cfg(target_arch = "x86_64")]
-use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, Result, check_exact};
 use crate::base::threads::ThreadPool;
 
@@ -67,13 +65,7 @@ impl AffineSoftmax {
         dst: &mut [O],
     ) -> Result<()> {
         #[cfg(target_arch = "x86_64")]
-        if depth >= LEAST_FOR_TABLE
-            && size_of::<I>() == 1
-            && size_of::<O>() == 1
-            && pool.isa() != Isa::Portable
-            && Isa::Avx2.is_available()
-            && !cfg!(miri)
-        {
+        if depth >= LEAST_FOR_TABLE && size_of::<I>() == 1 && size_of::<O>() == 1 && pool.isa().has_avx2() {
             let (src, dst) = (bytemuck::cast_slice(src), bytemuck::cast_slice_mut(dst));
             return each_row(pool, (depth, 4), src, dst, |src, dst| {
                 // SAFETY: the processor has the instructions.
@@ -110,7 +102,7 @@ mod x86 {
     use std::arch::x86_64::*;
 
     use crate::affine::multiplier::{Multiplier, Rescale};
-    use crate::affine::requantize::x86::{eight_scaled, sixteen_bounded};
+    use crate::affine::requantize::x86::{eight_of, eight_scaled, sixteen_bounded};
     use crate::affine::tables::x86::look_up;
 
     /// The largest byte of a row, as int8 or uint8; 0 of none.
@@ -142,11 +134,7 @@ mod x86 {
         let none = [lowest as u8; 16];
         results.as_chunks_mut::<16>().0.fill(none);
         for (sixteen, at) in exponentials.as_chunks::<16>().0.iter().zip((0..256).step_by(16)).rev() {
-            let eights = [0, 8].map(|half| {
-                // SAFETY: 8 of 16 integers.
-                let eight = unsafe { _mm256_loadu_si256(sixteen.as_ptr().add(half).cast()) };
-                eight_scaled(value, right, eight)
-            });
+            let eights = [0, 8].map(|half| eight_scaled(value, right, eight_of(sixteen, half)));
             let bytes = sixteen_bounded(eights, &rescale);
             // Those of larger differences are no larger.
             if bytes == none {

@@ -4,8 +4,6 @@ use tightfit_core::TensorViewMut;
 
 use super::pairs::{BoundedInteger, Integer};
 use crate::base::access::{for_dtype, split, values_mut};
-#[cfg(target_arch = "x86_64")]
-use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, Result, check_exact};
 use crate::base::threads::ThreadPool;
 
@@ -108,7 +106,7 @@ pub fn bytes_by_table(
     dst: &mut [u8],
 ) -> Result<()> {
     #[cfg(target_arch = "x86_64")]
-    if pool.isa() != Isa::Portable && Isa::Avx2.is_available() && !cfg!(miri) {
+    if pool.isa().has_avx2() {
         if let Some(src) = src {
             check_exact("the input", dst.len(), src.len())?;
         }

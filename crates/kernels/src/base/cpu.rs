@@ -58,6 +58,12 @@ impl Isa {
         }
     }
 
+    /// Whether code of AVX2 may run where this is asked for: it is part of AVX-512 here.
+    #[inline]
+    pub(crate) fn has_avx2(self) -> bool {
+        self != Isa::Portable && Isa::Avx2.is_available()
+    }
+
     /// Floats in one vector.
     pub const fn lanes(self) -> usize {
         match self {
