@@ -398,21 +398,27 @@ def is_of_left_gates(graph, why):
 
 
 def is_assigned_again(graph, want):
-    """TensorFlow refuses an assignment after which another one follows before the variable is read."""
+    """TensorFlow refuses an assignment after which another one follows before the variable is read, or what only such ones need."""
     texts = ("requires shapes of both tensors to match", "Cannot update variable with shape", "Shapes must be equal rank", "Dimension")
-    name = refused_node(want)
-    if not any(text in want for text in texts) or name is None:
-        return False
     nodes = {node.name: node for node in graph.graph_def.node}
-    variable = nodes[name].input[0] if name in nodes else None
+    node = nodes.get(refused_node(want))
+    if node is None:
+        return False
 
-    def is_lost(name):
-        after = [node for node in graph.graph_def.node if "^" + name in node.input]
-        changes = ("AssignAdd", "AssignSub", "AssignAddVariableOp", "AssignSubVariableOp")
-        return bool(after) and all(node.input[0] == variable and (
-            node.op in ("Assign", "AssignVariableOp") or node.op in changes and is_lost(node.name)) for node in after)
+    def is_lost(node):
+        after = [other for other in graph.graph_def.node if "^" + node.name in other.input]
+        sets, changes = ("Assign", "AssignVariableOp"), ("AssignAdd", "AssignSub", "AssignAddVariableOp", "AssignSubVariableOp")
+        return bool(after) and all(other.op in (*sets, *changes) and other.input[0] == node.input[0] and (
+            other.op in sets or is_lost(other)) for other in after)
 
-    return is_lost(name)
+    def is_for_lost(node, on_the_way=()):
+        readers = [other for other in graph.graph_def.node if node.name in [of.split(":")[0] for of in other.input]]
+        is_fetched = node.name in [fetch.name.split(":")[0] for fetch in graph.fetches]
+        return bool(readers) and not is_fetched and all(
+            "Assign" in other.op and is_lost(other) or node.name not in on_the_way and is_for_lost(other, (*on_the_way, node.name))
+            for other in readers)
+
+    return any(text in want for text in texts) and is_lost(node) or is_for_lost(node)
 
 
 def is_of_another_phase(graph):

@@ -84,6 +84,9 @@ impl fmt::Display for KernelError {
             KernelError::NegativeExponent => {
                 write!(f, "integers to negative integer powers are not allowed")
             }
+            KernelError::Index { kernel, position, index, bound: usize::MAX } => {
+                write!(f, "{kernel}: indices[{position}] = {index} is below 0")
+            }
             KernelError::Index { kernel, position, index, bound } => {
                 write!(f, "{kernel}: indices[{position}] = {index} is not in [0, {bound})")
             }

@@ -159,7 +159,8 @@ macro_rules! functions {
             half plain (if y == 0.0 { 0.0 } else { rounded(-x * x) * y });
         /// The gradient a through ln(1 + e^b): a / (1 + e^-b).
         SoftplusGrad ["SoftplusGrad"]
-            float plain (x / ((-y).exp() + c(1.0)));
+            float plain (x / ((-y).exp() + c(1.0))),
+            half plain (x / rounded(rounded((-y).exp()) + 1.0));
         /// The gradient a through b / (1 + |b|): a / (1 + |b|)^2.
         SoftsignGrad ["SoftsignGrad"]
             float wide ({ let size = c(1.0) + y.abs(); x / (size * size) }),

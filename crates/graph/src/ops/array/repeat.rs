@@ -46,10 +46,10 @@ impl Operator for Tile {
             return Ok(vec![Fact::new(input.dtype, len.map_or(Dims::UNKNOWN, Dims::of_rank))]);
         };
         let multiples = multiples.dims_value().unwrap_or(vec![Dim::Unknown; dims.len()]);
-        let tiled = dims.iter().zip(multiples).map(|(dim, times)| match (dim, not_negative(1, times)?) {
-            // However often it is repeated.
-            (Dim::Known(0), _) => Ok(Dim::Known(0)),
-            (dim, times) => Ok(dim.times(times)),
+        // Of nothing too: where it is open how often it is repeated, that is looked at as the node runs.
+        let tiled = dims.iter().zip(multiples).map(|(dim, times)| match not_negative(1, times)? {
+            Dim::Unknown => Ok(Dim::Unknown),
+            times => Ok(dim.times(times)),
         });
         Ok(vec![Fact::new(input.dtype, Dims::new(tiled.collect::<Result<Vec<_>, OpError>>()?))])
     }
@@ -200,6 +200,7 @@ mod tests {
         let text = StringRef { offset: 1, bytes: 2 };
         check("Tile", &[], &[tensor(&[1], &[text]), tensor(&[1], &[2i64])], &[tensor(&[2], &[text, text])]);
         refuses("Tile", &[], &[x.clone(), v(-1, 1)], "-1");
+        refuses_as_it_runs("Tile", &[], &[tensor::<f64>(&[0], &[]), tensor(&[1], &[-2i64])], "-2");
         check("BroadcastTo", &[], &[x.clone(), v(2, 2)], &[tensor(&[2, 2], &[1i32, 2, 1, 2])]);
         check("BroadcastTo", &[], &[scalar(7u8), tensor(&[2], &[1i64, 2])], &[tensor(&[1, 2], &[7u8, 7])]);
         refuses("BroadcastTo", &[], &[x, v(2, 3)], "does not broadcast");

@@ -256,6 +256,7 @@ impl Operator for SplitV {
         let (input, sizes, axis) =
             (shared::input(inputs, 0)?, shared::input(inputs, 1)?, shared::input(inputs, 2)?);
         need_index_type(1, sizes)?;
+        shared::dims_of_rank(1, sizes, 1)?;
         let Some(dims) = input.dims.get() else {
             return Ok(vec![Fact::new(input.dtype, Dims::UNKNOWN); self.count]);
         };
@@ -284,6 +285,9 @@ impl Operator for SplitV {
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
         let shape = run.shape(0);
         let axis = axis_input(run, 2, shape.rank())?;
+        if run.shape(1).rank() != 1 {
+            return Err(OpError::input(1, format!("is of shape {:?}; rank 1 is needed", run.shape(1))));
+        }
         let sizes = Indices::new(run, 1)?;
         let whole = shape[axis] as i64;
         let each = || (0..sizes.len()).map(|i| sizes.get(i));
@@ -355,6 +359,8 @@ mod tests {
         for size in [3i32, 5, -1, -2] {
             refuses("SplitV", &one, &[x.clone(), tensor(&[1], &[size]), scalar(0i32)], "input 1");
         }
+        let (two, sizes) = ([("num_split", int(2))], tensor(&[1, 2], &[1i64, 3]));
+        refuses_shapes_as_it_runs("SplitV", &two, &[x, sizes, scalar(0i32)], "rank 1 is needed");
     }
 
     #[test]

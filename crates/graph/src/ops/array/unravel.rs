@@ -1,8 +1,8 @@
 //! UnravelIndex: the place on each axis of a tensor for places in the list of its elements.
 //!
 //! Inputs: places, a scalar or a vector, and the tensor's dimensions, a vector; both int32 or int64. Output: `[axes]` or
-//! `[axes, places]`. No places, and one beyond the tensor, are refused as the model runs; a negative one is divided by the dimensions as others
-//! are, towards 0, as in TensorFlow.
+//! `[axes, places]`. No places, one beyond the tensor, and more places than their type counts are refused as the model runs; a
+//! negative one is divided by the dimensions as others are, towards 0, as in TensorFlow.
 
 use tightfit_core::{DType, MAX_RANK};
 use tightfit_kernels::unravel_index;
@@ -64,6 +64,14 @@ impl Operator for UnravelIndex {
             })?;
         }
         let dims = &dims[..asked.len()];
+        let most = if run.dtype(0) == DType::I32 { i32::MAX as i64 } else { i64::MAX };
+        let elements = asked.iter().try_fold(1i64, |product, dim| product.checked_mul(*dim));
+        if elements.is_none_or(|elements| elements > most) {
+            return Err(OpError::input(
+                1,
+                format!("is {:?}: {} cannot count so many places", &*asked, run.dtype(0)),
+            ));
+        }
         let outside = match run.dtype(0) {
             DType::I32 => unravel_index(dims, run.slice::<i32>(0)?, run.out(0)?)?,
             _ => unravel_index(dims, run.slice::<i64>(0)?, run.out(0)?)?,
@@ -89,6 +97,11 @@ mod tests {
         refuses_as_it_runs("UnravelIndex", &[], &none, "no elements");
         let beyond = [scalar(24i32), dims.clone()];
         refuses_as_it_runs("UnravelIndex", &[], &beyond, "outside of [2, 3, 4] at 0");
+        let wide = [tensor(&[2], &[i32::MAX, 3]), tensor(&[3], &[i32::MAX, 3, 0])];
+        refuses_as_it_runs("UnravelIndex", &[], &[scalar(1i32), wide[0].clone()], "int32 cannot count");
+        refuses_as_it_runs("UnravelIndex", &[], &[scalar(1i32), wide[1].clone()], "at least 1");
+        let wide = tensor(&[2], &[i32::MAX as i64, 3]);
+        check("UnravelIndex", &[], &[scalar(4i64), wide], &[tensor(&[2], &[1i64, 1])]);
         check("UnravelIndex", &[], &[scalar(-1i32), dims.clone()], &[tensor(&[3], &[0i32, 0, -1])]);
         let square = tensor(&[2], &[7i32, 7]);
         check("UnravelIndex", &[], &[scalar(i32::MIN), square], &[tensor(&[2], &[-6i32, -2])]);

@@ -98,6 +98,7 @@ fn halves_as_tensorflow() {
     assert_eq!(selu, of(&[0.0, 0.014526367, 2.34375, 1.9453125]));
     let elu = vector(EluGrad, &of(&[1.3; 3]), &of(&[-0.99609375, -0.123, -0.001])).unwrap();
     assert_eq!(elu, of(&[0.005065918, 1.1328125, 1.296875]));
+    assert_eq!(vector(SoftplusGrad, &of(&[1.046875]), &of(&[3.0])).unwrap(), of(&[1.0]));
     let zeros = vector(Maximum, &of(&[-0.0, 0.0]), &of(&[0.0, -0.0])).unwrap();
     assert_eq!([zeros[0].to_bits(), zeros[1].to_bits()], [0x8000, 0]);
 }
