@@ -56,12 +56,14 @@ pub struct FitOptions {
     pub values: HashMap<String, Fact>,
     /// Bytes that input takes.
     pub pipeline_bytes: u64,
-    /// Bytes of code that is executed besides the model's: [`process::rows_bytes`] for a data set.
-    pub code_bytes: u64,
+    /// True where rows of a data set are read and written besides, by code of its own.
+    pub reads_rows: bool,
     /// Where the output goes.
     pub sink: SinkNeed,
     /// Bytes of fed strings.
     pub string_bytes: u64,
+    /// True where the model may run more than once, so that there is to be room for all the code of a run.
+    pub runs_again: bool,
     /// True where the model is laid out again for another batch while it is in memory, which takes as much beside it as the
     /// first time.
     pub replans: bool,
@@ -88,9 +90,10 @@ impl Default for FitOptions {
             shapes: HashMap::new(),
             values: HashMap::new(),
             pipeline_bytes: 0,
-            code_bytes: 0,
+            reads_rows: false,
             sink: SinkNeed::default(),
             string_bytes: 0,
+            runs_again: true,
             replans: false,
             is_inner: false,
             copies_outputs: false,
@@ -229,18 +232,19 @@ impl<'m> Bound<'m> {
         let streams = (plan.window_bytes() > 0) as u64;
         let threads = options.threads as u64 + streams;
         let structure_bytes = self.model.structure_bytes() + plan.structure_bytes();
-        let (again_bytes, again_code_bytes) = match options.replans {
+        let code_bytes = process::more_code_bytes(options.runs_again, options.reads_rows);
+        let (replanning_bytes, replanning_code_bytes) = match options.replans {
             true => (self.replanning_bytes.get(), process::replanning_bytes()),
             false => (0, 0),
         };
         // Of what opening the model took and gave back, the allocator keeps what stands between what stayed.
         let kept_bytes = self.model.opening_bytes().saturating_sub(structure_bytes) / 16 * KEPT_SIXTEENTHS;
         let runtime_bytes = process::running_bytes()
-            + options.code_bytes
-            + again_code_bytes
+            + code_bytes
+            + replanning_code_bytes
             + threads * THREAD_BYTES
             + structure_bytes
-            + again_bytes.max(kept_bytes);
+            + replanning_bytes.max(kept_bytes);
         let runtime_bytes = match options.is_inner {
             true => threads * THREAD_BYTES + plan.structure_bytes(),
             false => runtime_bytes,
@@ -268,7 +272,7 @@ impl<'m> Bound<'m> {
         let before_bytes = before_bytes.max(process::floor_bytes());
         let spare_bytes = before_bytes.saturating_sub(lines.total_bytes());
         lines.runtime_bytes += spare_bytes;
-        Ok((plan, lines, spare_bytes + options.code_bytes))
+        Ok((plan, lines, spare_bytes + code_bytes))
     }
 
     /// The layout that is fastest inside the memory: all weights resident, or else streamed through the largest

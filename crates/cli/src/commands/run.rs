@@ -258,7 +258,8 @@ impl<'a> Call<'a> {
     /// Lays the model out for the fed tensors, of which only the sizes are looked at where that is enough.
     fn lay_out(&self, model: &Model, sink: SinkNeed, budget: &MemoryBudget) -> Result<Once, Failure> {
         let (threads, memory_bytes) = (self.limits.threads, self.limits.memory_bytes);
-        let mut options = FitOptions { threads, memory_bytes, sink, ..FitOptions::default() };
+        let mut options =
+            FitOptions { threads, memory_bytes, sink, runs_again: false, ..FitOptions::default() };
         if let Some(sizes) = FeedSizes::read(model, &self.files, budget)? {
             match sizes.fit(model, &mut options) {
                 // Shapes may follow from what is in the tensors.

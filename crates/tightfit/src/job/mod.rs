@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use tightfit_core::{DType, MemoryBudget, Reservation, Shape, StopFlag};
 use tightfit_data::{
-    Access, Batch, Batches, Column, Dataset, DatasetSpec, KEPT_REASONS, PipelineRows, Preprocess, Probe,
-    Resize, SavedStates,
+    Access, Batch, Batches, Column, Dataset, DatasetSpec, KEPT_REASONS, PipelinePlan, PipelineRows,
+    Preprocess, Probe, Resize, SavedStates,
 };
 use tightfit_format::location::Shown;
 use tightfit_graph::exec::Feed;
@@ -235,7 +235,7 @@ impl<'m> Job<'m> {
         self.runner.stop_at(stop.clone());
         let (total_rows, resumed_rows) = (self.dataset.total_rows(), before.rows);
         let threads = self.options.threads;
-        let sizes = (self.batch, threads, SLOTS);
+        let sizes = (self.batch, threads, slots(&self.options, &self.dataset, self.batch));
         let states = self.states.take();
         let mut batches = self.dataset.start_saving(before.position, states, sizes, &self.data_budget()?)?;
         let mut done = before.clone();
@@ -291,7 +291,7 @@ impl<'m> Job<'m> {
 
     /// What reading may take: its line of the plan, and what no line needs. What others take later is left to them.
     fn data_budget(&self) -> Result<MemoryBudget, Error> {
-        let planned_bytes = self.dataset.plan(self.batch, self.options.threads, SLOTS)?.total_bytes;
+        let planned_bytes = data_plan(&self.options, &self.dataset, self.batch)?.total_bytes;
         let taken_bytes = self.runner.lines().total_bytes().saturating_add(self.runner.growth_bytes());
         let free_bytes = self.options.memory_bytes.saturating_sub(taken_bytes);
         Ok(self.budget.child(planned_bytes.saturating_add(free_bytes)))
@@ -447,6 +447,17 @@ fn feed<'a>(
     Ok(if view.dtype() == DType::String { Feed::Text(view, batch.text()) } else { Feed::Tensor(view) })
 }
 
+/// How many batches there are at once: one where all rows are in it, and otherwise the next is read meanwhile.
+fn slots(options: &JobOptions, dataset: &Dataset, batch: usize) -> usize {
+    let is_fixed = matches!(options.batch, BatchSize::Fixed(_)) && !options.data.skip_bad;
+    if is_fixed && dataset.total_rows().is_some_and(|rows| rows <= batch as u64) { 1 } else { SLOTS }
+}
+
+/// What reading batches of this size takes.
+fn data_plan(options: &JobOptions, dataset: &Dataset, batch: usize) -> Result<PipelinePlan, Error> {
+    Ok(dataset.plan(batch, options.threads, slots(options, dataset, batch))?)
+}
+
 /// Whether a job may come to another batch than its first: in the search for the fastest, or as the last one is smaller.
 fn replans(model: &Model, options: &JobOptions, dataset: &Dataset) -> bool {
     if columns::fixed_batch(model, options).is_some() {
@@ -476,7 +487,7 @@ fn fit_options(
         values.insert(name.clone(), tensor.fact());
         shapes.insert(name.clone(), *tensor.shape());
     }
-    let pipeline = dataset.plan(batch, options.threads, SLOTS)?;
+    let pipeline = data_plan(options, dataset, batch)?;
     let fixed_bytes: u64 = options.fixed.iter().map(|(_, tensor)| tensor.held_bytes()).sum();
     let text_columns = columns.iter().filter(|c| c.dtype == DType::String).count() as u64;
     let string_bytes: usize = options.fixed.iter().map(|(_, tensor)| tensor.string_bytes()).sum();
@@ -488,11 +499,12 @@ fn fit_options(
         shapes,
         values,
         pipeline_bytes: pipeline.total_bytes + fixed_bytes,
-        code_bytes: process::rows_bytes(),
+        reads_rows: true,
         sink: options.sink,
         string_bytes: text_columns
             .saturating_mul(dataset.text_bytes(batch))
             .saturating_add(string_bytes as u64),
+        runs_again: slots(options, dataset, batch) > 1,
         replans: replans(model, options, dataset),
         is_inner: false,
         copies_outputs: false,
