@@ -397,6 +397,11 @@ def is_of_left_gates(graph, why):
     return any(of.split(":")[0] in cells and not of.endswith((":1", ":6")) for of in asked)
 
 
+SETS = ("Assign", "AssignVariableOp")
+CHANGES = ("AssignAdd", "AssignSub", "AssignAddVariableOp", "AssignSubVariableOp")
+READS = ("ReadVariableOp", "Identity")
+
+
 def is_assigned_again(graph, want):
     """TensorFlow refuses an assignment after which another one follows before the variable is read, or what only such ones need."""
     texts = ("requires shapes of both tensors to match", "Cannot update variable with shape", "Shapes must be equal rank", "Dimension")
@@ -404,21 +409,21 @@ def is_assigned_again(graph, want):
     node = nodes.get(refused_node(want))
     if node is None:
         return False
+    fetched = [fetch.name.split(":")[0] for fetch in graph.fetches]
 
-    def is_lost(node):
-        after = [other for other in graph.graph_def.node if "^" + node.name in other.input]
-        sets, changes = ("Assign", "AssignVariableOp"), ("AssignAdd", "AssignSub", "AssignAddVariableOp", "AssignSubVariableOp")
-        return bool(after) and all(other.op in (*sets, *changes) and other.input[0] == node.input[0] and (
-            other.op in sets or is_lost(other)) for other in after)
+    def is_lost(node, variable):
+        after = [other for other in nodes.values() if "^" + node.name in other.input or node.op in READS and node.name in other.input]
+        return bool(after) and node.name not in fetched and all(
+            other.op in SETS and other.input[0] == variable or other.op in (*CHANGES, *READS) and is_lost(other, variable)
+            for other in after)
 
     def is_for_lost(node, on_the_way=()):
         readers = [other for other in graph.graph_def.node if node.name in [of.split(":")[0] for of in other.input]]
-        is_fetched = node.name in [fetch.name.split(":")[0] for fetch in graph.fetches]
-        return bool(readers) and not is_fetched and all(
-            "Assign" in other.op and is_lost(other) or node.name not in on_the_way and is_for_lost(other, (*on_the_way, node.name))
-            for other in readers)
+        way = (*on_the_way, node.name)
+        return bool(readers) and node.name not in (*fetched, *on_the_way) and all(
+            is_lost(other, other.input[0]) if other.op in (*SETS, *CHANGES) else is_for_lost(other, way) for other in readers)
 
-    return any(text in want for text in texts) and is_lost(node) or is_for_lost(node)
+    return any(text in want for text in texts) and len(node.input) > 0 and is_lost(node, node.input[0]) or is_for_lost(node)
 
 
 def is_of_another_phase(graph):
