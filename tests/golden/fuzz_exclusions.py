@@ -88,6 +88,10 @@ EXCLUSIONS = [
      refused("We only handle up to Tensor::dims() up to 8")),
     ("Of a NaN in pools of volumes TensorFlow drops what comes before it, or the NaN, by whether its channel is in a whole vector or in "
      "the tail", lambda g, kind, want, got, why: kind == "wrong" and has(g, "MaxPool3D", "AvgPool3D") and has_nan(g)),
+    ("Of images without pixels TensorFlow pools what is padded around them",
+     lambda g, kind, want, got, why: kind == "refused" and "a pooling window lies outside the image" in got and is_of_nothing(g)),
+    ("Of a group of a sparse tensor with a NaN in it the largest is what comes after the NaN, by how TensorFlow cuts the group to vectors",
+     lambda g, kind, want, got, why: kind == "wrong" and has(g, "SparseReduceMax", "SparseReduceMaxSparse") and has_nan(g)),
     ("BlockLSTM leaves the gates of steps behind the longest sequence as memory was before",
      lambda g, kind, want, got, why: kind == "wrong" and is_of_left_gates(g, why)),
     ("A variable keeps the shape that it is declared with: TensorFlow does not look at what a run assigns",

@@ -14,7 +14,7 @@ use crate::operator::Registration;
 use crate::operator::attributes::Attributes;
 use crate::operator::{OpError, Operator, Run};
 use crate::ops::shared;
-use crate::ops::shared::window::{Padding, WindowAttributes, channel_window, pair, pool_strides};
+use crate::ops::shared::window::{Padding, WindowAttributes, channel_window, padding, pair, pool_strides};
 
 pub(crate) const OPS: &[Registration] = &[
     Registration { name: "MaxPool", import: |attributes| import(attributes, PoolKind::Max) },
@@ -28,6 +28,7 @@ fn import(attributes: &Attributes<'_>, kind: PoolKind) -> Result<Box<dyn Operato
         && attributes.text_or("data_format", "NHWC")? == "NHWC"
         && let Some(pool) = over_channels(&ksize, &strides)?
     {
+        padding(attributes)?;
         return Ok(pool);
     }
     let size = pair("ksize", &ksize)?;
@@ -250,7 +251,17 @@ mod tests {
         check("MaxPool", &explicit, &[x.clone()], &expected);
         let mut wide = explicit;
         wide[3].1 = ints(&[0, 0, 1, 2, 1, 0, 0, 0]);
-        refuses("MaxPool", &wide, &[x], "explicit_paddings");
+        refuses("MaxPool", &wide, &[x.clone()], "explicit_paddings");
+        let channels = [
+            ("ksize", ints(&[1, 1, 1, 1])),
+            ("strides", ints(&[1, 1, 1, 1])),
+            ("padding", text("EXPLICIT")),
+            ("explicit_paddings", ints(&[])),
+        ];
+        refuses("MaxPool", &channels, &[x.clone()], "eight numbers");
+        let mut channels = channels;
+        (channels[0].1, channels[1].1) = (ints(&[1, 1, 1, 3]), ints(&[1, 1, 1, 3]));
+        refuses("MaxPool", &channels, &[x], "eight numbers");
     }
 
     #[test]

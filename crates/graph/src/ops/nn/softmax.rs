@@ -28,15 +28,14 @@ impl Operator for Softmax {
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let input = shared::input(inputs, 0)?;
         shared::need_float(0, input)?;
-        if input.dims.rank() == Some(0) {
-            return Err(OpError::input(0, "is a scalar; at least one axis is needed"));
-        }
+        check_rank(input.dims.rank())?;
         Ok(vec![Fact::new(input.dtype, input.dims.clone())])
     }
 
     takes_over_its_input!();
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
+        check_rank(Some(run.shape(0).rank()))?;
         let input = run.src(0)?;
         let mut output = run.output(0)?;
         if self.is_log {
@@ -47,9 +46,16 @@ impl Operator for Softmax {
     }
 }
 
+fn check_rank(rank: Option<usize>) -> Result<(), OpError> {
+    match rank {
+        Some(0) => Err(OpError::input(0, "is a scalar; at least one axis is needed")),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use crate::testing::{check_close, refuses, scalar, tensor};
+    use crate::testing::{check_close, refuses, refuses_shapes_as_it_runs, scalar, tensor};
 
     #[test]
     fn rows_add_up_to_one() {
@@ -65,6 +71,7 @@ mod tests {
         let first = tensor(&[3], &values[..3]);
         check_close("LogSoftmax", &[], &[first], &tensor(&[3], &logs[..3]), 1e-6);
         refuses("Softmax", &[], &[scalar(1.0f32)], "scalar");
+        refuses_shapes_as_it_runs("LogSoftmax", &[], &[scalar(1.0f32)], "scalar");
         refuses("Softmax", &[], &[tensor(&[1], &[1i32])], "int32");
     }
 }

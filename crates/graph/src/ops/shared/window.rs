@@ -68,17 +68,7 @@ impl WindowAttributes {
         dilations: Vec<i64>,
     ) -> Result<WindowAttributes, OpError> {
         attributes.only("data_format", "NHWC")?;
-        let padding = match attributes.text("padding")? {
-            "SAME" => Padding::Same,
-            "VALID" => Padding::Valid,
-            "EXPLICIT" => Padding::Explicit(explicit(&attributes.ints("explicit_paddings")?)?),
-            other => return Err(OpError::attribute("padding", format!("is {other}"))),
-        };
-        if !matches!(padding, Padding::Explicit(_))
-            && !attributes.ints_or_empty("explicit_paddings")?.is_empty()
-        {
-            return Err(OpError::attribute("explicit_paddings", "is set, but padding is not EXPLICIT"));
-        }
+        let padding = padding(attributes)?;
         let dilations = if dilations.is_empty() { vec![1; 4] } else { dilations };
         Ok(WindowAttributes { strides: strides?, dilations: pair("dilations", &dilations)?, padding })
     }
@@ -268,13 +258,31 @@ pub fn channel_window(ksize: &[i64], strides: &[i64]) -> Result<Option<usize>, O
     Ok(Some(channels as usize))
 }
 
+/// From the attributes `padding` and `explicit_paddings`.
+///
+/// # Errors
+/// [`OpError::Attribute`] for what TensorFlow refuses, and for a batch or channels that are padded.
+pub fn padding(attributes: &Attributes<'_>) -> Result<Padding, OpError> {
+    let padding = match attributes.text("padding")? {
+        "SAME" => Padding::Same,
+        "VALID" => Padding::Valid,
+        "EXPLICIT" => Padding::Explicit(explicit(&attributes.ints_or_empty("explicit_paddings")?)?),
+        other => return Err(OpError::attribute("padding", format!("is {other}"))),
+    };
+    if !matches!(padding, Padding::Explicit(_)) && !attributes.ints_or_empty("explicit_paddings")?.is_empty()
+    {
+        return Err(OpError::attribute("explicit_paddings", "is set, but padding is not EXPLICIT"));
+    }
+    Ok(padding)
+}
+
 fn explicit(paddings: &[i64]) -> Result<[usize; 4], OpError> {
     match *paddings {
         [0, 0, top, bottom, left, right, 0, 0] if paddings.iter().all(|p| *p >= 0) => {
             Ok([top as usize, bottom as usize, left as usize, right as usize])
         }
         _ => {
-            let why = format!("is {paddings:?}; batch and channels cannot be padded");
+            let why = format!("is {paddings:?}; eight numbers are needed, of batch and channels 0");
             Err(OpError::attribute("explicit_paddings", why))
         }
     }
