@@ -128,6 +128,21 @@ def reshape(g, name):
     return out(g, g.call(name, quantised(g, g.pick(["quint8", "qint32"]), shape), g.ints(to), *ends_of(g)))
 
 
+@maker("UniformDequantize")
+def uniform_dequantize(g, name):
+    shape = g.shape(0, 4)
+    axis = g.int(-1, len(shape)) if g.chance(0.9) else -2
+    by = [int(shape[axis])] if 0 <= axis < len(shape) else []
+    if g.chance(0.05):
+        by = by + [1] if g.chance(0.5) else [2]
+    scales = g.rng.uniform(0.01, 2, by).astype(np.float32)
+    if g.chance(0.1) and scales.size:
+        scales.flat[0] = g.pick([0, -1, np.nan, np.inf])
+    kind = g.pick(["qint8", "quint8", "qint32"])
+    return g.call(name, quantised(g, kind, shape), g.feed(scales, "float32"), g.feed(g.rng.integers(-200, 200, by), "int32"),
+                  Tout="float32", quantization_axis=axis, quantization_min_val=g.pick([-128, 0]), quantization_max_val=127)
+
+
 @maker("QuantizeAndDequantize")
 def simulate(g, name):
     low = float(g.rng.uniform(-4, 1))

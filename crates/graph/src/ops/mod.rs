@@ -75,7 +75,7 @@ families! {
     /// Records and raw bytes taken apart.
     parsing { compressed, csv, example, json, raw, sequence, tensor; features, version }
     /// Integers that stand for the numbers of a range.
-    quantized { arithmetic, channels, concat, convert, fused_conv, fused_matmul, layers, resize, simulate; fused }
+    quantized { arithmetic, channels, concat, convert, fused_conv, fused_matmul, layers, resize, simulate, uniform; fused }
     /// Tensors whose rows are of different lengths.
     ragged { gather, range, tensor }
     /// Random numbers.

@@ -772,6 +772,7 @@ pub(super) const ROWS: &[Row] = &[
     ("UnicodeScript", "#3", "output:#3", ""),
     ("UnicodeTranscode", "#7", "output:#7", "output_encoding:string{UTF-8,UTF-16-BE,UTF-32-BE} errors:string{strict,replace,ignore}"),
     ("UniformCandidateSampler", "#9", "sampled_candidates:#9 true_expected_count:#1 sampled_expected_count:#1", "num_true:int>1 num_sampled:int>1 range_max:int>1"),
+    ("UniformDequantize", "Tin #1 #3", "output:Tout", "Tin:type{11,12,13} Tout:type{1}"),
     ("Unique", "T", "y:T idx:out_idx", "T:type{1,2,3,4,5,6,7,9,10,14,17,19,22,23} out_idx:type{3,9}=3"),
     ("UniqueV2", "T Taxis", "y:T idx:out_idx", "T:type{1,2,3,4,5,6,7,9,10,14,17,19,22,23} Taxis:type{3,9}=9 out_idx:type{3,9}=3"),
     ("UniqueWithCounts", "T", "y:T idx:out_idx count:out_idx", "T:type{1,2,3,4,5,6,7,9,10,14,17,19,22,23} out_idx:type{3,9}=3"),
