@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework import tensor_util
 
 import fuzz_answers
 from fuzz_graph import Tensor
@@ -481,3 +482,9 @@ def is_of_nothing(graph):
     """A tensor without elements among the constants and what is fed."""
     consts = [tf.TensorShape(n.attr["value"].tensor.tensor_shape).num_elements() for n in graph.graph_def.node if n.op == "Const"]
     return 0 in consts or any(v.size == 0 for v in [*graph.written, *graph.feeds.values()])
+
+
+def has_lowest(graph):
+    """The lowest int32 or int64 among the constants and what is fed."""
+    consts = [tensor_util.MakeNdarray(n.attr["value"].tensor) for n in graph.graph_def.node if n.op == "Const"]
+    return any(v.dtype.kind == "i" and (v == np.iinfo(v.dtype).min).any() for v in [*consts, *graph.feeds.values()])

@@ -8,7 +8,7 @@
 //! planned for the most there can be: as many as the input has.
 
 use tightfit_core::{DType, MAX_RANK, Shape, StringRef, TensorView};
-use tightfit_kernels::{count_nonzero, where_indices};
+use tightfit_kernels::{FlushDenormals, count_nonzero, where_indices};
 
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
@@ -87,18 +87,22 @@ impl Operator for Where {
     }
 }
 
-/// How many elements of a known value are not 0. It lies at any alignment, so bytes are looked at.
+/// How many elements of a known value are not 0, as the run finds, which takes denormals for 0. The value lies at any
+/// alignment, so each is read by its bytes.
 fn count_known(view: TensorView<'_>) -> i64 {
-    // Of floats both zeros are 0: the sign does not count.
-    let (sign, part_bytes) = match view.dtype() {
-        DType::C64 | DType::C128 => (0x80, view.dtype().bytes() / 2),
-        dtype => (if dtype.is_float() { 0x80 } else { 0 }, dtype.bytes()),
+    let _flush = FlushDenormals::new();
+    let dtype = view.dtype();
+    let is_set = |part: &[u8]| match dtype {
+        DType::F32 | DType::C64 => part.try_into().is_ok_and(|bytes| f32::from_ne_bytes(bytes) != 0.0),
+        DType::F64 | DType::C128 => part.try_into().is_ok_and(|bytes| f64::from_ne_bytes(bytes) != 0.0),
+        DType::BF16 => {
+            part.try_into().is_ok_and(|bytes| half::bf16::from_ne_bytes(bytes) != half::bf16::ZERO)
+        }
+        _ => part.iter().any(|byte| *byte != 0),
     };
-    let is_set = |element: &&[u8]| {
-        element.split_last().is_some_and(|(last, rest)| last & !sign != 0 || rest.iter().any(|b| *b != 0))
-    };
-    let has_set = |element: &&[u8]| element.chunks_exact(part_bytes).any(|part| is_set(&part));
-    view.bytes().chunks_exact(view.dtype().bytes()).filter(has_set).count() as i64
+    let parts = if matches!(dtype, DType::C64 | DType::C128) { 2 } else { 1 };
+    let has_set = |element: &&[u8]| element.chunks_exact(dtype.bytes() / parts).any(is_set);
+    view.bytes().chunks_exact(dtype.bytes()).filter(has_set).count() as i64
 }
 
 /// An element by which it is told apart from others; `None` is unlike everything, as NaN is.
@@ -446,6 +450,9 @@ mod tests {
         let x = bools(&[2, 2], &[true, false, false, true]);
         check("Where", &[], &[x], &[tensor(&[2, 2], &[0i64, 0, 1, 1])]);
         check("Where", &[], &[tensor(&[3], &[0f32, -0.0, 2.0])], &[tensor(&[1, 1], &[2i64])]);
+        // Denormals are 0 as the model runs, and so they are as it is laid out.
+        check("Where", &[], &[tensor(&[4], &[1e-40f32, 1.0, -1e-42, 2.0])], &[tensor(&[2, 1], &[1i64, 3])]);
+        check("Where", &[], &[tensor(&[2], &[1e-310f64, f64::NAN])], &[tensor(&[1, 1], &[1i64])]);
         check("Where", &[], &[bools(&[], &[true])], &[tensor::<i64>(&[1, 0], &[])]);
         check("Where", &[], &[tensor::<i32>(&[0], &[])], &[tensor::<i64>(&[0, 1], &[])]);
     }
