@@ -484,10 +484,21 @@ def is_of_nothing(graph):
     return 0 in consts or any(v.size == 0 for v in [*graph.written, *graph.feeds.values()])
 
 
-def has_lowest(graph):
-    """The lowest int32 or int64 among the constants and what is fed."""
+def whole_scalars(graph):
+    """The whole numbers without an axis among the constants and what is fed."""
     consts = [tensor_util.MakeNdarray(n.attr["value"].tensor) for n in graph.graph_def.node if n.op == "Const"]
-    return any(v.dtype.kind == "i" and (v == np.iinfo(v.dtype).min).any() for v in [*consts, *graph.feeds.values()])
+    return [v for v in [*consts, *graph.feeds.values()] if v.ndim == 0 and v.dtype.name in ("int32", "int64")]
+
+
+def has_lowest(graph):
+    """The lowest int32 or int64 as a scalar."""
+    return any(v == np.iinfo(v.dtype).min for v in whole_scalars(graph))
+
+
+def has_more_segments_than_ids(graph):
+    """A segment operator whose ids are of a type that does not count as many segments as a scalar says."""
+    ids = [node.attr["Tindices"].type for node in graph.graph_def.node if node.op.startswith("UnsortedSegment")]
+    return any(v > tf.as_dtype(kind).max for kind in ids for v in whole_scalars(graph))
 
 
 def is_left_of_updates(graph, why):

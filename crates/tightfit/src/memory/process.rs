@@ -45,18 +45,18 @@ const JOINED_WORK_BYTES: u64 = 36 << 16;
 /// The code of a run: reading weights, a batch, or writing the results. Measured are 1.1 to 2.0 MiB.
 const CODE_BYTES: u64 = if IS_CHECKED { 27 << 16 } else { 31 << 16 };
 
-/// The code besides it where a model runs again and again: a run whose code does not find room maps it anew each time, which
+/// The code besides that where a model runs again and again: a run whose code does not find room maps it anew each time, which
 /// takes EfficientNetB0 a sixth longer. Measured are up to 2.1 MiB of both.
 const AGAIN_CODE_BYTES: u64 = if IS_CHECKED { 0 } else { 4 << 16 };
 
-/// The code besides it of a run over a data set: reading, decoding and writing rows.
+/// The code of reading, decoding and writing the rows of a data set, besides that of a run.
 const ROWS_CODE_BYTES: u64 = if IS_CHECKED { 14 << 16 } else { 10 << 16 };
 
-/// The code besides all these of a loop over rows. All that the examples execute in theirs is 2.2 to 2.7 MiB.
+/// The code besides all of these of a loop over rows. All that the examples execute in theirs is 2.2 to 2.7 MiB.
 const LOOP_CODE_BYTES: u64 = if IS_CHECKED { 0 } else { 4 << 16 };
 
-/// The code besides both of a run that lays out another batch: binding shapes and running the passes. Measured are 2.9 MiB of
-/// all three, and 3.4 with checks.
+/// The code besides all of these of a loop that lays out another batch: binding shapes and running the passes. Measured are
+/// 2.9 MiB in all, and 3.4 with checks.
 const REPLANNING_CODE_BYTES: u64 = if IS_CHECKED { 11 << 16 } else { 2 << 16 };
 
 /// With overflow checks and assertions there is more code.
@@ -219,8 +219,8 @@ fn governed_or_floor_bytes(governed_bytes: u64) -> u64 {
     if IS_GOVERNED.load(Ordering::Relaxed) { governed_bytes } else { floor_bytes() }
 }
 
-/// What a process of TightFit's own takes more where a model runs more than once, and where rows of a data set are read and
-/// written.
+/// What a process of TightFit's own takes beyond a single run: where a model runs more than once, and where rows of a data set
+/// are read and written.
 pub fn more_code_bytes(runs_again: bool, reads_rows: bool) -> u64 {
     let parts = [
         (runs_again, AGAIN_CODE_BYTES),

@@ -7,8 +7,6 @@
 //! their places. Numbers, bools and strings; every NaN is distinct; places and counts are of type `out_idx`. Memory is
 //! planned for the most there can be: as many as the input has.
 
-use std::hint::black_box;
-
 use tightfit_core::{DType, MAX_RANK, Shape, StringRef, TensorView};
 use tightfit_kernels::{FlushDenormals, count_nonzero, where_indices};
 
@@ -72,7 +70,7 @@ impl Operator for Where {
         }
         let dims = |count| Dims::new([count, Dim::Known(rank as i64)]);
         Ok(vec![match input.view() {
-            Some(view) => Fact::new(DType::I64, dims(Dim::Known(count_known(view)))),
+            Some(view) => Fact::new(DType::I64, dims(Dim::Known(count_known(view)? as i64))),
             None => Fact::at_most_along(DType::I64, dims(input.dims.elements()), 0),
         }])
     }
@@ -89,27 +87,17 @@ impl Operator for Where {
     }
 }
 
-/// How many elements of a known value are not 0, as the run finds, which takes denormals for 0. The value lies at any
-/// alignment, so each is read by its bytes.
-fn count_known(view: TensorView<'_>) -> i64 {
+/// How many elements of a known value are not 0, as the run finds them, which takes denormals for 0.
+///
+/// # Errors
+/// [`OpError::Kernel`] for types that the kernel does not count.
+fn count_known(view: TensorView<'_>) -> Result<usize, OpError> {
+    // It lies at any alignment.
+    let words: Vec<u64> = bytemuck::pod_collect_to_vec(view.bytes());
+    let bytes = bytemuck::cast_slice(&words).get(..view.bytes().len());
+    let aligned = bytes.and_then(|bytes| TensorView::new(view.dtype(), *view.shape(), bytes));
     let _flush = FlushDenormals::new();
-    let dtype = view.dtype();
-    // Bits that are known to be loaded would be compared as integers, whatever the processor makes of denormals.
-    let is_set = |part: &[u8]| match dtype {
-        DType::F32 | DType::C64 => {
-            part.try_into().is_ok_and(|bytes| black_box(f32::from_ne_bytes(bytes)) != 0.0)
-        }
-        DType::F64 | DType::C128 => {
-            part.try_into().is_ok_and(|bytes| black_box(f64::from_ne_bytes(bytes)) != 0.0)
-        }
-        DType::BF16 => {
-            part.try_into().is_ok_and(|bytes| half::bf16::from_ne_bytes(bytes) != half::bf16::ZERO)
-        }
-        _ => part.iter().any(|byte| *byte != 0),
-    };
-    let parts = if matches!(dtype, DType::C64 | DType::C128) { 2 } else { 1 };
-    let has_set = |element: &&[u8]| element.chunks_exact(dtype.bytes() / parts).any(is_set);
-    view.bytes().chunks_exact(dtype.bytes()).filter(has_set).count() as i64
+    Ok(count_nonzero(aligned.ok_or(OpError::Internal("a known value lacks bytes"))?)?)
 }
 
 /// An element by which it is told apart from others; `None` is unlike everything, as NaN is.

@@ -69,7 +69,7 @@ impl Operator for UnravelIndex {
         if elements.is_none_or(|elements| elements > most) {
             return Err(OpError::input(
                 1,
-                format!("is {:?}: {} cannot count so many places", &*asked, run.dtype(0)),
+                format!("is {:?}: {} cannot count that many places", &*asked, run.dtype(0)),
             ));
         }
         let outside = match run.dtype(0) {
@@ -97,9 +97,10 @@ mod tests {
         refuses_as_it_runs("UnravelIndex", &[], &none, "no elements");
         let beyond = [scalar(24i32), dims.clone()];
         refuses_as_it_runs("UnravelIndex", &[], &beyond, "outside of [2, 3, 4] at 0");
-        let wide = [tensor(&[2], &[i32::MAX, 3]), tensor(&[3], &[i32::MAX, 3, 0])];
-        refuses_as_it_runs("UnravelIndex", &[], &[scalar(1i32), wide[0].clone()], "int32 cannot count");
-        refuses_as_it_runs("UnravelIndex", &[], &[scalar(1i32), wide[1].clone()], "at least 1");
+        let wide = [scalar(1i32), tensor(&[2], &[i32::MAX, 3])];
+        refuses_as_it_runs("UnravelIndex", &[], &wide, "int32 cannot count");
+        let none = [scalar(1i32), tensor(&[3], &[i32::MAX, 3, 0])];
+        refuses_as_it_runs("UnravelIndex", &[], &none, "at least 1");
         let wide = tensor(&[2], &[i32::MAX as i64, 3]);
         check("UnravelIndex", &[], &[scalar(4i64), wide], &[tensor(&[2], &[1i64, 1])]);
         check("UnravelIndex", &[], &[scalar(-1i32), dims.clone()], &[tensor(&[3], &[0i32, 0, -1])]);

@@ -19,7 +19,7 @@ use crate::fact::Fact;
 use crate::operator::attributes::Attributes;
 use crate::operator::{Call, Memory, OpError, Operator, Registration, Run};
 use crate::ops::shared;
-use crate::ops::shared::window::{Padding, WindowAttributes};
+use crate::ops::shared::window::{Padding, WindowAttributes, explicit};
 
 /// A convolution by its name and what follows it.
 macro_rules! fused {
@@ -85,13 +85,7 @@ fn import(attributes: &Attributes<'_>, parts: Parts) -> Result<Box<dyn Operator>
     let window = WindowAttributes::import(attributes)?;
     let padding = match attributes.ints_or_empty("padding_list")?[..] {
         [] => window.padding,
-        [0, 0, top, bottom, left, right, 0, 0] if [top, bottom, left, right].iter().all(|p| *p >= 0) => {
-            Padding::Explicit([top, bottom, left, right].map(|pixels| pixels as usize))
-        }
-        ref other => {
-            let why = format!("is {other:?}; batch and channels cannot be padded");
-            return Err(OpError::attribute("padding_list", why));
-        }
+        _ => Padding::Explicit(explicit(attributes, "padding_list")?),
     };
     let to = match (parts.is_requantized, parts.has_relu) {
         (false, _) => DType::I32,

@@ -266,7 +266,7 @@ pub fn padding(attributes: &Attributes<'_>) -> Result<Padding, OpError> {
     let padding = match attributes.text("padding")? {
         "SAME" => Padding::Same,
         "VALID" => Padding::Valid,
-        "EXPLICIT" => Padding::Explicit(explicit(&attributes.ints_or_empty("explicit_paddings")?)?),
+        "EXPLICIT" => Padding::Explicit(explicit(attributes, "explicit_paddings")?),
         other => return Err(OpError::attribute("padding", format!("is {other}"))),
     };
     if !matches!(padding, Padding::Explicit(_)) && !attributes.ints_or_empty("explicit_paddings")?.is_empty()
@@ -276,14 +276,19 @@ pub fn padding(attributes: &Attributes<'_>) -> Result<Padding, OpError> {
     Ok(padding)
 }
 
-fn explicit(paddings: &[i64]) -> Result<[usize; 4], OpError> {
-    match *paddings {
+/// Pixels above, below, to the left and to the right, from an attribute that lists them for all four axes.
+///
+/// # Errors
+/// [`OpError::Attribute`] for another count, negative ones, and a batch or channels that are padded.
+pub fn explicit(attributes: &Attributes<'_>, name: &'static str) -> Result<[usize; 4], OpError> {
+    let paddings = attributes.ints_or_empty(name)?;
+    match paddings[..] {
         [0, 0, top, bottom, left, right, 0, 0] if paddings.iter().all(|p| *p >= 0) => {
             Ok([top as usize, bottom as usize, left as usize, right as usize])
         }
         _ => {
             let why = format!("is {paddings:?}; eight numbers are needed, of batch and channels 0");
-            Err(OpError::attribute("explicit_paddings", why))
+            Err(OpError::attribute(name, why))
         }
     }
 }
