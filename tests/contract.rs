@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use graphs::{Graph, TempDir, float_type, outcome, tightfit};
+use graphs::{Graph, TempDir, attr, float_type, int, int32s, outcome, tightfit};
 
 /// Address space that is no resident memory of the budget: the mapped binary and libraries, and stacks reserved but not
 /// used, of two threads that compute, one that reads and the main one.
@@ -68,7 +68,7 @@ fn jobs(dir: &TempDir) -> Vec<Vec<String>> {
         let data = text(repository.join("examples/digits").join(data));
         job(model, data, &["--batch", batch, "--output", &output])
     };
-    let rows = text(dir.npy("rows.npy", &[5000, 1024], 0.5));
+    let rows = text(dir.npy("rows.npy", &[1000, 1024], 0.5));
     vec![
         fed(dense_net(dir), "x"),
         fed(deep_net(dir), "x"),
@@ -413,4 +413,44 @@ fn a_report_can_be_a_page() {
         assert!(page.contains(part), "no {part}");
     }
     assert_eq!(data(&page)["rows"], 360);
+}
+
+/// A table of 16 MiB, of which it multiplies the rows that it is given by weights of `[512, columns]`.
+fn embedding(dir: &TempDir, columns: i64) -> PathBuf {
+    let mut graph = Graph::default();
+    let mut table = vec![0.0f32; 8192 * 512];
+    table[7 * 512..8 * 512].fill(0.5);
+    let (int32, float) = (attr("DstT", &int(6, 3)), attr("SrcT", &int(6, 1)));
+    graph.placeholder("x", &[-1]).node("ids", "Cast", &["x"], &[float, int32]);
+    graph.constant("table", &[8192, 512], &table);
+    graph.constant("w", &[512, columns], &vec![1.0 / 512.0; 512 * columns as usize]);
+    graph.node("axis", "Const", &[], &[attr("dtype", &int(6, 3)), attr("value", &int32s(&[], &[0]))]);
+    let types = [float_type("Tparams"), attr("Tindices", &int(6, 3)), attr("Taxis", &int(6, 3))];
+    graph.node("rows", "GatherV2", &["table", "ids", "axis"], &types);
+    graph.node("y", "MatMul", &["rows", "w"], &[float_type("T")]);
+    dir.write(&format!("embedding-{columns}.pb"), &graph.finish())
+}
+
+#[test]
+fn a_large_table_stays_in_the_file_where_most_time_goes_elsewhere() {
+    let dir = TempDir::new();
+    let report_path = dir.0.join("report.json");
+    let x = dir.npy("x.npy", &[3], 7.0);
+    for (columns, is_in_file) in [(4096, true), (64, false)] {
+        let model = embedding(&dir, columns);
+        let output = dir.0.join("out.npy");
+        let more = ["--output", output.to_str().unwrap(), "--report", report_path.to_str().unwrap()];
+        let outcome = outcome(graphs::run(&model, &x, &more));
+        assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+        let report = report(&report_path);
+        let table_bytes = 8192 * 512 * 4;
+        let weights_bytes = report["planned_bytes"]["lines"]["weights"].as_u64().unwrap();
+        assert_eq!(weights_bytes < table_bytes, is_in_file, "{report}");
+        let planned_bytes = report["planned_bytes"]["total"].as_u64().unwrap();
+        assert!(report["peak_resident_bytes"].as_u64().unwrap() <= planned_bytes, "{report}");
+        let bytes = std::fs::read(&output).unwrap();
+        let values = bytes[bytes.len() - 3 * columns as usize * 4..].chunks_exact(4);
+        let is_right = |value: &[u8]| (f32::from_le_bytes(value.try_into().unwrap()) - 0.5).abs() < 1e-5;
+        assert!(values.into_iter().all(is_right));
+    }
 }

@@ -232,7 +232,8 @@ impl<'m> Bound<'m> {
         let streams = (plan.window_bytes() > 0) as u64;
         let threads = options.threads as u64 + streams;
         let structure_bytes = self.model.structure_bytes() + plan.structure_bytes();
-        let code_bytes = process::more_code_bytes(options.runs_again, options.reads_rows);
+        let reads_tables = streams == 0 && plan.streamed_bytes > 0;
+        let code_bytes = process::more_code_bytes(options.runs_again, options.reads_rows, reads_tables);
         let (replanning_bytes, replanning_code_bytes) = match options.replans {
             true => (self.replanning_bytes.get(), process::replanning_bytes()),
             false => (0, 0),

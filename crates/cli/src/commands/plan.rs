@@ -290,6 +290,12 @@ impl View<'_> {
                 "small, used in several places, or worth their memory".to_string()
             }
             "weights" if self.is_streamed() => "small, or used in several places".to_string(),
+            "weights" if report.streamed_bytes > 0 => {
+                format!(
+                    "resident; of {} in tables rows are read as they are needed",
+                    display_bytes(report.streamed_bytes)
+                )
+            }
             "weights" => "resident".to_string(),
             "window" => {
                 format!("{} are read from the file in each pass", display_bytes(report.streamed_bytes))

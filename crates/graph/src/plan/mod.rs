@@ -45,9 +45,9 @@ pub const MAX_TENSOR_BYTES: u64 = 1 << 40;
 /// How the weights are held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WeightMode {
-    /// All in memory.
+    /// All in memory, but for large tables of which a run reads a few rows.
     Resident,
-    /// All in memory, and dense those of sparse products that are faster so.
+    /// As `Resident`, and dense those of sparse products that are faster so.
     Dense,
     /// Large ones are read from the file in each run, through a window.
     Streamed {
@@ -65,7 +65,7 @@ pub enum WeightMode {
 }
 
 impl WeightMode {
-    /// True where none is read from the file in a run.
+    /// True where none is read from the file as a whole in a run.
     pub fn is_resident(&self) -> bool {
         self.kept_bytes() == usize::MAX
     }

@@ -6,13 +6,16 @@ use std::sync::Arc;
 use tightfit_core::ALIGNMENT;
 
 use super::planner::Planner;
-use super::{STREAM_FROM_BYTES, Storage, WeightPlan};
+use super::{Role, STREAM_FROM_BYTES, Storage, WeightPlan};
 use crate::error::GraphError;
 use crate::ir::{Constant, ConstantData, NodeId, NodeKind, ValueRef};
 use crate::operator::{Held, WeightLayout, WeightUse};
 
 /// What handing a block over from the thread that reads to those that compute costs, in bytes that are read meanwhile.
 const HAND_OVER_BYTES: u64 = 128 << 10;
+
+/// From this size on a table may stay in the file although there is memory for it.
+const TABLE_FROM_BYTES: usize = 16 << 20;
 
 /// What it costs to read a weight in each run, in bytes read: those of the file, and what it takes to hand its blocks over.
 /// One that comes in pieces of its operator's choice costs nothing: a run reads little of it.
@@ -61,17 +64,42 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// The weights that are read from the file in each run: large ones, but for those that save most for the memory that
-    /// they take. Which these are does not depend on the batch, so that what is in memory serves another one as well.
+    /// Large tables of which a run reads a few rows, in a graph that computes far longer with its other weights: those are
+    /// together at least half as large. They stay in the file however weights are held.
+    fn tables(&self, wanted: &HashMap<NodeId, WeightUse>) -> HashSet<NodeId> {
+        let (mut tables, mut table_bytes, mut other_bytes) = (HashSet::new(), 0, 0);
+        if matches!(self.role, Role::Body { .. }) {
+            return tables;
+        }
+        for (id, weight) in wanted {
+            let Some(constant) = self.graph.node(*id).constant() else { continue };
+            if weight.block_bytes > 0 {
+                other_bytes += constant.bytes();
+            } else if constant.data.is_in_file() && constant.bytes() >= TABLE_FROM_BYTES {
+                table_bytes += constant.bytes();
+                tables.insert(*id);
+            }
+        }
+        if other_bytes < table_bytes / 2 {
+            tables.clear();
+        }
+        tables
+    }
+
+    /// The weights that are read from the file in each run: tables, and large ones, but for those that save most for the
+    /// memory that they take. Which these are does not depend on the batch, so that what is in memory serves another one as
+    /// well.
     fn streamed(&self, wanted: &HashMap<NodeId, WeightUse>) -> HashSet<NodeId> {
+        let mut streamed = self.tables(wanted);
         if self.options.weights.is_resident() {
-            return HashSet::new();
+            return streamed;
         }
         let mut free_bytes = self.options.weights.kept_bytes();
         let candidates = self.order.iter().filter_map(|id| {
             let constant = self.graph.node(*id).constant()?;
             let weight = wanted.get(id)?;
             let is_large = constant.data.is_in_file() && constant.bytes() >= STREAM_FROM_BYTES;
+            let is_large = is_large && !streamed.contains(id);
             is_large.then(|| {
                 let bytes = weight.layout.bytes(constant, self.options.isa).max(1);
                 let cost = streaming_cost(constant.bytes(), weight.block_bytes);
@@ -90,7 +118,8 @@ impl Planner<'_> {
             }
             false
         };
-        candidates.into_iter().filter(is_streamed).map(|(id, ..)| id).collect()
+        streamed.extend(candidates.into_iter().filter(is_streamed).map(|(id, ..)| id));
+        streamed
     }
 
     pub(super) fn place_constant(
