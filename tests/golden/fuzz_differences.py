@@ -511,3 +511,17 @@ def is_left_of_updates(graph, why):
     were = [np.asarray(v, np.float64)[place] for v in graph.feeds.values() if v.dtype.name == found[4] and v.ndim == len(place)
             and all(at < size for at, size in zip(place, v.shape))]
     return bool(were) and abs(float(found[1]) - float(found[2])) <= 4 * step * max(map(abs, were))
+
+
+def is_of_singular_matrices(graph, why):
+    """A logarithm or root of matrices, which depends on how the least of their eigenvalues is rounded: it is none to all digits."""
+    found = differing(graph, why)
+    if found is None or found[0].op not in ("MatrixLogarithm", "MatrixSquareRoot"):
+        return False
+    node, _, _, differs = found
+    matrices = value_of(graph, node.input[0])
+    if matrices is None:
+        return False
+    values = np.linalg.svd(matrices, compute_uv=False)
+    least = 1e-5 if node.attr["T"].type in (tf.float32, tf.complex64) else 1e-13
+    return bool((values[..., -1] <= least * values[..., 0])[differs.any((-2, -1))].all())

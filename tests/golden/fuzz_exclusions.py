@@ -11,7 +11,7 @@ from fuzz_differences import (
     overflows_on_the_way, overflows_both_ways, is_of_one_way_of_two,
     is_within_its_rounding, is_damaged, is_within_its_steps, is_within_rounded_volumes, is_left_of_cell_states, are_of_one_space,
     is_assigned_again, is_of_another_phase, are_vectors_not_computed, is_step_behind_rounding,
-    is_only_asked_for_its_shape, is_of_nothing, is_of_left_gates, has_lowest, has_more_segments_than_ids, is_left_of_updates,
+    is_only_asked_for_its_shape, is_of_nothing, is_of_left_gates, has_lowest, has_more_segments_than_ids, is_left_of_updates, is_of_singular_matrices,
 )
 
 
@@ -41,6 +41,11 @@ EXCLUSIONS = [
      lambda g, kind, want, got, why: kind == "wrong" and is_left_of_cell_states(g, why)),
     ("The vectors of singular values that are equal or 0 are any of their space",
      lambda g, kind, want, got, why: kind == "wrong" and are_of_one_space(g)),
+    ("Of a singular matrix the logarithm and the root go by how an eigenvalue of 0 is rounded",
+     lambda g, kind, want, got, why: kind == "wrong" and is_of_singular_matrices(g, why)),
+    ("A variance with less than nothing added to it has no root, and what bytes are made of NaN C++ leaves open",
+     lambda g, kind, want, got, why: kind == "wrong" and any(n.op == "QuantizedInstanceNorm" and n.attr["variance_epsilon"].f < 0
+                                                             for n in g.graph_def.node)),
     ("TensorFlow accumulates halves in the order in which they are there",
      lambda g, kind, want, got, why: kind == "wrong" and has_of(g, ("float16", "bfloat16"), "AccumulateNV2")),
     ("TensorFlow cuts the number of segments to the type of their ids",

@@ -157,10 +157,12 @@ impl Fact {
         Some(self.ints()?.into_iter().map(Dim::Known).collect())
     }
 
-    /// The elements of an integer tensor, when all are known numbers.
+    /// The elements of an integer tensor, when all are known numbers. Those of a tensor without elements are.
     pub fn ints(&self) -> Option<Vec<i64>> {
-        let bytes = self.view()?.bytes();
-        read_ints(self.dtype, bytes)
+        match self.view() {
+            None if self.dims.elements() == Dim::Known(0) => read_ints(self.dtype, &[]),
+            view => read_ints(self.dtype, view?.bytes()),
+        }
     }
 
     /// The elements of a float32 tensor, when known.
@@ -201,5 +203,22 @@ impl fmt::Display for Fact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bound = if self.largest.is_some() || self.is_bound { "<=" } else { "" };
         write!(f, "{}{bound}{}", self.dtype, self.planned_dims())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_of_which_there_are_none_are_known() {
+        let none = Fact::new(DType::I32, Shape::new(&[0]).unwrap());
+        assert_eq!(none.ints(), Some(vec![]));
+        assert_eq!(Fact::new(DType::I32, Shape::new(&[1]).unwrap()).ints(), None);
+        assert_eq!(Fact::new(DType::F32, Shape::new(&[0]).unwrap()).ints(), None);
+        // A scalar is what they ask for, known before they are fed.
+        let two = Fact::new(DType::F32, Shape::new(&[2]).unwrap());
+        let reshape = crate::testing::operator("Reshape", &[]).unwrap();
+        assert!(reshape.infer(&[&two, &none]).unwrap_err().to_string().contains("asks for the shape []"));
     }
 }

@@ -209,7 +209,9 @@ pub fn refuses(op: &str, attributes: &[(&str, AttrValue)], inputs: &[Tensor], wh
 }
 
 fn infer(operator: &dyn Operator, facts: &[Fact]) -> Result<Vec<Fact>, OpError> {
-    operator.infer(&facts.iter().collect::<Vec<_>>())
+    let facts: Vec<_> = facts.iter().collect();
+    crate::operator::ranks::check(operator.name(), &facts)?;
+    operator.infer(&facts)
 }
 
 fn compute(operator: &dyn Operator, inputs: &[Tensor], facts: &[Fact]) -> Result<Vec<Tensor>, OpError> {

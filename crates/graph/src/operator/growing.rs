@@ -7,6 +7,7 @@
 use tightfit_core::DType;
 use tightfit_kernels::Isa;
 
+use super::ranks;
 use super::rooms::{Rooms, Scratch};
 use super::slot::Slot;
 use super::{Call, Memory, OpError, Operator, Run, TensorInfo};
@@ -30,6 +31,7 @@ impl Growing<'_> {
     /// What the operator finds, and [`OpError::Budget`] when memory is not free.
     pub fn call(&self, operator: &dyn Operator, run: &mut Run<'_>, rooms: &Rooms) -> Result<(), OpError> {
         run.begin();
+        ranks::check_in_run(operator.name(), run)?;
         if operator.reshape(run).is_none() {
             infer_shapes(operator, run)?;
         }

@@ -13,6 +13,7 @@ mod ints;
 pub(crate) mod lists;
 pub mod product;
 pub(crate) mod random;
+pub(crate) mod ranks;
 pub(crate) mod reshape;
 pub(crate) mod rooms;
 mod run;

@@ -1,6 +1,4 @@
-//! How many axes inputs have that say what is to be done.
-
-use std::ops::RangeInclusive;
+//! How many axes inputs have that say what is to be done, where only the reading of a file refuses others.
 
 use tightfit_core::DType;
 use tightfit_format::NodeDef;
@@ -9,65 +7,7 @@ use crate::dim::Dim;
 use crate::fact::Fact;
 use crate::operator::OpError;
 use crate::operator::attributes::Attributes;
-
-/// Operators, an input, and how many axes it has.
-type Rule = (&'static [&'static str], usize, RangeInclusive<usize>);
-
-/// What TensorFlow's kernels refuse.
-const ALWAYS: &[Rule] = &[
-    (
-        &["ArgMax", "ArgMin", "Cumsum", "Cumprod", "TopKV2", "NthElement", "Bincount", "DenseBincount"],
-        1,
-        0..=0,
-    ),
-    (&["OneHot", "MatrixBandPart"], 1, 0..=0),
-    (&["OneHot", "MatrixBandPart", "GatherV2", "PadV2", "LinSpace"], 2, 0..=0),
-    (&["UnsortedSegmentSum", "UnsortedSegmentMax", "UnsortedSegmentMin", "UnsortedSegmentProd"], 2, 0..=0),
-    (&["HistogramFixedWidth", "InTopKV2"], 2, 0..=0),
-    (&["OneHot"], 3, 0..=0),
-    (&["MatrixDiagV2", "MatrixDiagV3"], 2, 0..=0),
-    (&["MatrixDiagV2", "MatrixDiagV3"], 3, 0..=0),
-    (&["Split", "LinSpace", "ConcatOffset", "Assert"], 0, 0..=0),
-    (&["LinSpace", "BroadcastArgs"], 1, 0..=1),
-    (&["LinSpace"], 1, 0..=0),
-    (&["ReverseV2", "Reverse", "BroadcastTo"], 1, 1..=1),
-    (&["CropAndResize"], 3, 1..=1),
-    (&["Roll"], 1, 0..=1),
-    (&["Roll"], 2, 0..=1),
-    (&["MatrixDiagV2", "MatrixDiagV3", "MatrixDiagPartV2", "MatrixDiagPartV3"], 1, 0..=1),
-    (&["MatrixSetDiagV2", "MatrixSetDiagV3"], 2, 0..=1),
-    (&["Reverse", "ReverseV2"], 0, 0..=8),
-    (&["Empty"], 0, 1..=1),
-    (&["Concat", "Range"], 0, 0..=1),
-    (&["Fill", "Range"], 1, 0..=1),
-    (&["Range"], 2, 0..=1),
-    (&["Where"], 0, 1..=8),
-    (&["ReverseSequence"], 0, 2..=5),
-    (&["QuantizedBiasAdd"], 0, 2..=usize::MAX),
-    (&["Fingerprint"], 1, 0..=0),
-    (&["QuantizedRelu", "QuantizedRelu6", "QuantizedMaxPool", "QuantizedAvgPool"], 1, 0..=0),
-    (&["QuantizedRelu", "QuantizedRelu6", "QuantizedMaxPool", "QuantizedAvgPool"], 2, 0..=0),
-    (&["Requantize", "QuantizeDownAndShrinkRange"], 1, 0..=0),
-    (&["Requantize", "QuantizeDownAndShrinkRange"], 2, 0..=0),
-    (&["QuantizedAdd", "QuantizedMul", "QuantizedBiasAdd", "QuantizedConv2D", "QuantizedMatMul"], 2, 0..=0),
-    (&["QuantizedAdd", "QuantizedMul", "QuantizedBiasAdd", "QuantizedConv2D", "Requantize"], 3, 0..=0),
-    (&["QuantizedAdd", "QuantizedMul", "QuantizedBiasAdd", "QuantizedConv2D", "Requantize"], 4, 0..=0),
-    (&["QuantizedAdd", "QuantizedMul", "QuantizedBiasAdd", "QuantizedConv2D"], 5, 0..=0),
-    (&["SparseReduceSum", "SparseReduceMax", "SparseReduceSumSparse", "SparseReduceMaxSparse"], 3, 0..=1),
-    (&["EmptyTensorList", "TensorListReserve", "TensorListSetItem", "DecodePaddedRaw"], 1, 0..=0),
-    (&["TensorListResize"], 1, 0..=0),
-    (&["TensorListScatterV2"], 3, 0..=0),
-    (&["TensorArrayV3"], 0, 0..=0),
-    (
-        &[
-            "SparseSegmentSumWithNumSegments",
-            "SparseSegmentMeanWithNumSegments",
-            "SparseSegmentSqrtNWithNumSegments",
-        ],
-        3,
-        0..=0,
-    ),
-];
+use crate::operator::ranks::{Rule, follow, need};
 
 /// What only the reading of a file refuses: a vector of one element passes for a scalar where the shape is not known
 /// then, and a scalar for a vector.
@@ -78,7 +18,7 @@ const IN_A_FILE: &[Rule] = &[
     (&["Range"], 2, 0..=0),
     (&["SplitV"], 2, 0..=0),
     (&["Fill"], 0, 1..=1),
-    (&["SplitV", "Reshape", "Tile", "MaxPoolV2"], 1, 1..=1),
+    (&["Reshape", "Tile", "MaxPoolV2"], 1, 1..=1),
     (&["MaxPoolV2"], 2, 1..=1),
     (&["Sum", "Mean", "Prod", "Max", "Min", "EuclideanNorm", "All", "Any"], 1, 0..=1),
     (&["SpaceToBatchND", "BatchToSpaceND"], 1, 1..=1),
@@ -104,18 +44,10 @@ const IN_A_FILE: &[Rule] = &[
     (&["InitializeTable", "InitializeTableV2"], 1, 1..=1),
 ];
 
-/// Checks the inputs of an operator, where their number of axes is known.
+/// Checks the inputs of a node as a file says them.
 ///
 /// # Errors
 /// [`OpError::Input`] for one of another number.
-pub fn check(op: &str, inputs: &[&Fact]) -> Result<(), OpError> {
-    follow(ALWAYS, op, inputs)
-}
-
-/// The same for inputs as a file says them.
-///
-/// # Errors
-/// As [`check`].
 pub fn check_in_file(node: &NodeDef, inputs: &[&Fact]) -> Result<(), OpError> {
     follow(IN_A_FILE, &node.op, inputs)?;
     match (&*node.op, inputs.split_last()) {
@@ -261,74 +193,17 @@ fn fits(input: usize, fact: &Fact, declared: &[i64]) -> Result<(), OpError> {
     Err(OpError::input(input, format!("is of shape {}, not of {declared:?}", fact.dims)))
 }
 
-fn follow(rules: &[Rule], op: &str, inputs: &[&Fact]) -> Result<(), OpError> {
-    for (_, input, ranks) in rules.iter().filter(|(ops, ..)| ops.contains(&op)) {
-        if let Some(fact) = inputs.get(*input) {
-            need(*input, fact, ranks)?;
-        }
-    }
-    Ok(())
-}
-
-fn need(input: usize, fact: &Fact, ranks: &RangeInclusive<usize>) -> Result<(), OpError> {
-    if fact.dims.rank().is_none_or(|rank| ranks.contains(&rank)) {
-        return Ok(());
-    }
-    let needed = match (ranks.start(), ranks.end()) {
-        (0, 0) => "a scalar",
-        (0, 1) => "a scalar or a vector",
-        (1, 1) => "a vector",
-        (least, most) if least == most => &format!("rank {least}"),
-        (least, most) => &format!("a tensor of {least} to {most} axes"),
-    };
-    Err(OpError::input(input, format!("is of shape {}; {needed} is needed", fact.dims)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{int, ints, operator, text};
-
-    /// What infers a graph anew asks by the name that an operator has then.
-    #[test]
-    fn rules_are_named_as_their_operators_are() {
-        let attributes = [
-            ("num_split", int(1)),
-            ("seq_dim", int(1)),
-            ("strides", ints(&[1; 4])),
-            ("ksize", ints(&[1; 4])),
-            ("padding", text("SAME")),
-            ("out_type", crate::testing::dtype(DType::U8)),
-            ("element_dtype", crate::testing::dtype(DType::F32)),
-            ("dtype", crate::testing::dtype(DType::I32)),
-        ];
-        for (names, input, _) in ALWAYS {
-            for name in *names {
-                let found = operator(name, &attributes).unwrap();
-                let is_in = |(names, at, _): &&Rule| at == input && names.contains(&found.name());
-                assert!(ALWAYS.iter().any(|rule| is_in(&rule)), "{name}, which is {}", found.name());
-            }
-        }
-    }
 
     #[test]
-    fn scalars_pass_for_vectors_and_vectors_for_scalars_where_tensorflow_lets_them() {
+    fn what_passes_as_it_runs_is_refused_in_a_file() {
         let of = |rank: usize| Fact::new(DType::I32, tightfit_core::Shape::new(&[1; 3][..rank]).unwrap());
         let node = |op: &str| NodeDef { op: op.into(), ..NodeDef::default() };
-        assert!(check("Fill", &[&of(0), &of(1)]).is_ok());
-        assert!(check("Fill", &[&of(1), &of(2)]).is_err());
-        assert!(check("Range", &[&of(0), &of(2), &of(0)]).is_err());
-        assert!(check("InTopKV2", &[&of(2), &of(1), &of(1)]).is_err());
         assert!(check_in_file(&node("MaxPoolV2"), &[&of(1), &of(2), &of(1)]).is_err());
         assert!(check_in_file(&node("Reshape"), &[&of(1), &of(0)]).is_err());
-        assert!(check("Reshape", &[&of(1), &of(0)]).is_ok());
-        assert!(check("Requantize", &[&of(2), &of(0), &of(1)]).is_err());
-        assert!(check("QuantizedMatMul", &[&of(2), &of(2), &of(0), &of(1)]).is_ok());
         assert!(check_in_file(&node("QuantizedMatMul"), &[&of(2), &of(2), &of(0), &of(1)]).is_err());
-        assert!(check("TensorListScatterV2", &[&of(2), &of(1), &of(1), &of(1)]).is_err());
-        assert!(check("TensorListResize", &[&of(2), &of(1)]).is_err());
-        assert!(check("TensorArrayV3", &[&of(1)]).is_err());
-        assert!(check("SparseReduceMax", &[&of(2), &of(1), &of(1), &of(2)]).is_err());
         assert!(check_in_file(&node("FusedBatchNormV3"), &[&of(3)]).is_err());
     }
 }

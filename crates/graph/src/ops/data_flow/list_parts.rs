@@ -423,7 +423,7 @@ mod tests {
             (int32(&[0, 1], &[2]), false, false),
         ] {
             assert_eq!(infer("TensorListGetItem", &[&list, &index, &row]).is_ok(), is_read, "{index:?}");
-            let set = crate::signature::ranks::check("TensorListSetItem", &[&list, &index, &floats(&[2])]);
+            let set = crate::operator::ranks::check("TensorListSetItem", &[&list, &index, &floats(&[2])]);
             assert_eq!(set.is_ok(), is_set, "{index:?}");
         }
         let scatter =

@@ -204,6 +204,14 @@ impl Gather {
         {
             return Err(OpError::input(1, "names no element, and nothing says what shape one would have"));
         }
+        // Elements of one known shape that hold nothing TensorFlow takes from any place of a list.
+        if let (Said::Input(asked), Some((_, row))) = (&self.shape, run.shape(self.list).split_first())
+            && !is_open_rank(run.rank(self.list))
+            && row.contains(&0)
+        {
+            check_asked(run, *asked)?;
+            return reshape::shape(row.iter().copied()).ok_or(OpError::Internal("a row has a shape"));
+        }
         let mut places = run.slice::<i32>(1)?.iter().map(|index| place_of(*index, length));
         if let (Said::Attribute(_), Some(first)) = (&self.shape, places.clone().next())
             && let Some((shape, _)) = Elements::of(run, self.list)?.get(first?)?
@@ -449,5 +457,37 @@ impl Operator for ElementShape {
     /// What a list says of its elements is known once shapes are.
     fn run(&self, _: &mut Run<'_>) -> Result<(), OpError> {
         Err(OpError::Unsupported("asks what is said of a list's elements, which depends on data".into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tightfit_core::Shape;
+
+    use crate::import::text_graph::{context, graph, ints};
+
+    /// Two elements of a list of `length` whose elements are said to be of shape `[7, columns]`.
+    fn gathered(length: i32, columns: i32) -> Result<Shape, String> {
+        let of = r#"attr { key: "element_dtype" value { type: DT_INT32 } }"#;
+        let text = [
+            ints("shape", &[7, columns]),
+            ints("places", &[2, 5]),
+            format!(
+                r#"node {{ name: "length" op: "Const" attr {{ key: "dtype" value {{ type: DT_INT32 }} }}
+                   attr {{ key: "value" value {{ tensor {{ dtype: DT_INT32 int_val: {length} }} }} }} }}
+                   node {{ name: "list" op: "TensorListReserve" input: "shape" input: "length" {of} }}
+                   node {{ name: "y" op: "TensorListGather" input: "list" input: "places" input: "shape" {of} }}"#
+            ),
+        ];
+        let mut context = context(graph(&text.concat(), &["y"]).map_err(|error| error.to_string())?, 1);
+        context.run(&[]).map_err(|error| error.to_string())?;
+        Ok(*context.output(0).ok_or("no output")?.shape())
+    }
+
+    #[test]
+    fn elements_that_hold_nothing_are_gathered_from_any_place() {
+        assert_eq!(gathered(6, 3), Ok(Shape::new(&[2, 7, 3]).unwrap()));
+        assert_eq!(gathered(0, 0), Ok(Shape::new(&[2, 7, 0]).unwrap()));
+        assert!(gathered(0, 3).unwrap_err().contains("has 2, and the list has 0 elements"));
     }
 }

@@ -28,14 +28,12 @@ impl Operator for Softmax {
     fn infer(&self, inputs: &[&Fact]) -> Result<Vec<Fact>, OpError> {
         let input = shared::input(inputs, 0)?;
         shared::need_float(0, input)?;
-        check_rank(input.dims.rank())?;
         Ok(vec![Fact::new(input.dtype, input.dims.clone())])
     }
 
     takes_over_its_input!();
 
     fn run(&self, run: &mut Run<'_>) -> Result<(), OpError> {
-        check_rank(Some(run.shape(0).rank()))?;
         let input = run.src(0)?;
         let mut output = run.output(0)?;
         if self.is_log {
@@ -43,13 +41,6 @@ impl Operator for Softmax {
         } else {
             Ok(tightfit_kernels::softmax(run.pool, input, &mut output)?)
         }
-    }
-}
-
-fn check_rank(rank: Option<usize>) -> Result<(), OpError> {
-    match rank {
-        Some(0) => Err(OpError::input(0, "is a scalar; at least one axis is needed")),
-        _ => Ok(()),
     }
 }
 
@@ -70,8 +61,8 @@ mod tests {
         let logs = expected.map(f32::ln);
         let first = tensor(&[3], &values[..3]);
         check_close("LogSoftmax", &[], &[first], &tensor(&[3], &logs[..3]), 1e-6);
-        refuses("Softmax", &[], &[scalar(1.0f32)], "scalar");
-        refuses_shapes_as_it_runs("LogSoftmax", &[], &[scalar(1.0f32)], "scalar");
+        refuses("Softmax", &[], &[scalar(1.0f32)], "rank 1 or more");
+        refuses_shapes_as_it_runs("LogSoftmax", &[], &[scalar(1.0f32)], "rank 1 or more");
         refuses("Softmax", &[], &[tensor(&[1], &[1i32])], "int32");
     }
 }
