@@ -454,3 +454,23 @@ fn a_large_table_stays_in_the_file_where_most_time_goes_elsewhere() {
         assert!(values.into_iter().all(is_right));
     }
 }
+
+#[test]
+fn a_plan_says_how_long_a_run_takes_where_it_is_asked() {
+    let dir = TempDir::new();
+    let (model, _) = dense_net(&dir);
+    let model = model.to_str().unwrap();
+    let plan = |more: &[&str]| -> serde_json::Value {
+        let arguments = [&["plan", model, "--json", "--threads", "2"], more].concat();
+        let output = tightfit(&arguments).stdout(std::process::Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let unasked = plan(&[]);
+    assert!(unasked["expected_ms"].is_null(), "{unasked}");
+    let all = plan(&["--speed"]);
+    assert!(all["expected_ms"].as_f64() > Some(0.0) && all["expected_waiting_ms"] == 0.0, "{all}");
+    let least = plan(&["--speed", "--memory", &unasked["minimum_bytes"].to_string()]);
+    assert_eq!(least["streamed"], true, "{least}");
+    assert!(least["expected_ms"].as_f64() > least["expected_waiting_ms"].as_f64(), "{least}");
+}

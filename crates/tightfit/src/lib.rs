@@ -23,6 +23,7 @@ mod roofline;
 mod run;
 mod session;
 pub mod sink;
+mod speed;
 mod tensor;
 
 pub use convert::{freeze, optimize, partition, quantize};
@@ -37,6 +38,7 @@ pub use progress::{Done, Progress};
 pub use roofline::Roofline;
 pub use run::Runner;
 pub use session::{Session, SessionOptions, hosted_budget};
+pub use speed::Expected;
 pub use tensor::Tensor;
 pub use tightfit_core::{
     DType, MemoryBudget, Reservation, Shape, StopFlag, TensorView, closest, display_bytes, display_bytes_up,

@@ -9,7 +9,7 @@ use tightfit::fit::{Bound, Fit};
 use tightfit::partition::Manifest;
 use tightfit::plan::{Grows, Plan, PlanReport, Rectangle, StepReport};
 use tightfit::sink::{SinkFormat, SinkNeed};
-use tightfit::{FitOptions, Graph, Model, OpenOptions, display_bytes, display_bytes_up};
+use tightfit::{Expected, FitOptions, Graph, Model, OpenOptions, display_bytes, display_bytes_up};
 
 use super::Limits;
 use super::parts::PlannedParts;
@@ -54,6 +54,10 @@ struct PlanFlags {
     /// Draw the arena in a page to look at in a browser
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Measure this machine for a moment, and show how long a run takes by
+    /// that
+    #[arg(long)]
+    speed: bool,
     /// Print the graph as it will be computed
     #[arg(long)]
     text: bool,
@@ -85,8 +89,8 @@ pub fn run(mut flags: Flags, given: &Given) -> Result<(), Failure> {
     if !job.inputs.input.is_empty() && !plan.text {
         // What a run of the same flags will need.
         let mut call = Call::read(&path, job, given, Wishes::default())?;
-        let (options, fit) = call.plan()?;
-        let besides = Besides { quantized_inputs: call.float_inputs, ..Besides::default() };
+        let (options, fit, expected) = call.plan(plan.speed)?;
+        let besides = Besides { quantized_inputs: call.float_inputs, expected, ..Besides::default() };
         return show(&path, plan, json, &options, &fit, &besides);
     }
     let of_data = DataFlags::NAMES.into_iter().chain(ResultFlags::NAMES);
@@ -131,7 +135,8 @@ pub fn run(mut flags: Flags, given: &Given) -> Result<(), Failure> {
         Some(manifest) => Some(PlannedParts::new(&path, &manifest, &limits, &memory.budget)?),
         None => None,
     };
-    show(&path, plan, json, &options, &fit, &Besides { tree, parts, ..Besides::default() })
+    let expected = plan.speed.then(|| Expected::of(&fit.plan, &model)).transpose()?;
+    show(&path, plan, json, &options, &fit, &Besides { tree, parts, expected, ..Besides::default() })
 }
 
 /// What is shown besides: of a model alone, and of a run the inputs whose floats become quantised integers.
@@ -140,6 +145,7 @@ struct Besides {
     quantized_inputs: Vec<String>,
     tree: Option<WeightTree>,
     parts: Option<PlannedParts>,
+    expected: Option<Expected>,
 }
 
 fn show(
@@ -150,7 +156,7 @@ fn show(
     fit: &Fit,
     besides: &Besides,
 ) -> Result<(), Failure> {
-    let view = View { path, options, fit, report: fit.plan.report() };
+    let view = View { path, options, fit, report: fit.plan.report(), expected: besides.expected };
     if let Some(path) = &plan.html {
         html::write(path, TEMPLATE, &mut |name, out| match name {
             "title" => write!(out, "{}", html::escape(&view.title())),
@@ -199,6 +205,7 @@ struct View<'a> {
     options: &'a FitOptions,
     fit: &'a Fit,
     report: PlanReport,
+    expected: Option<Expected>,
 }
 
 impl View<'_> {
@@ -228,6 +235,8 @@ impl View<'_> {
             "peak_step": report.peak_step.as_ref().map(step_json),
             "minimum_growing": fit.minimum_growing,
             "growth_bytes": fit.growth_bytes,
+            "expected_ms": self.expected.map(|expected| expected.seconds * 1e3),
+            "expected_waiting_ms": self.expected.map(|expected| expected.waiting_seconds * 1e3),
             "growing": fit.plan.growing().iter().map(grows_json).collect::<Vec<_>>(),
         })
     }
@@ -247,6 +256,7 @@ impl View<'_> {
             values => format!(" and what {} that grow take", count_of(values, "value")),
         };
         rows.push(vec!["allowed".to_string(), display_bytes(options.memory_bytes), allowed + &besides]);
+        rows.extend(self.expected.map(|expected| self.speed(&expected)));
         text.push_str(&columns(&rows, &[1]));
         self.add_growing(&mut text);
         if let Some(step) = &report.peak_step {
@@ -264,6 +274,17 @@ impl View<'_> {
             text.push_str(&columns(&alive, &[0]));
         }
         text
+    }
+
+    /// How long a run takes, as a row.
+    fn speed(&self, expected: &Expected) -> Vec<String> {
+        let [seconds, waiting] = [expected.seconds, expected.waiting_seconds];
+        let rate = format!("a run, {:.1} rows/s", self.options.batch as f64 / seconds.max(1e-9));
+        let waits = match waiting * 20.0 > seconds {
+            true => format!("; {:.0} % of it waits for the file", 100.0 * waiting / seconds),
+            false => String::new(),
+        };
+        vec!["expected".to_string(), format!("{:.2} ms", seconds * 1e3), rate + &waits]
     }
 
     /// What needs memory besides that is not known before the data is there.

@@ -13,7 +13,7 @@ use tightfit::operator::Operators;
 use tightfit::sink::{self, Labels, OutputRows, RowPlace, Sink, SinkFormat, SinkNeed, SinkOptions};
 use tightfit::usage::Usage;
 use tightfit::{
-    Error, FeedSizes, Feeds, Fit, FitOptions, MemoryBudget, Model, ModelFile, OpenOptions, Runner,
+    Error, Expected, FeedSizes, Feeds, Fit, FitOptions, MemoryBudget, Model, ModelFile, OpenOptions, Runner,
     ThreadPool, array_shapes, process,
 };
 
@@ -219,7 +219,7 @@ impl<'a> Call<'a> {
     ///
     /// # Errors
     /// As the run.
-    pub(super) fn plan(&mut self) -> Result<(FitOptions, Fit), Failure> {
+    pub(super) fn plan(&mut self, is_timed: bool) -> Result<(FitOptions, Fit, Option<Expected>), Failure> {
         let (memory, recording, model) = self.open()?;
         let budget = &memory.budget;
         let (_, mut sink) = self.sink(recording.as_ref(), budget)?;
@@ -228,9 +228,12 @@ impl<'a> Call<'a> {
         }
         if self.sources.is_empty() {
             let Once { options, fit, .. } = self.lay_out(&model, sink, budget)?;
-            return Ok((options, fit));
+            let expected = is_timed.then(|| Expected::of(&fit.plan, &model)).transpose()?;
+            return Ok((options, fit, expected));
         }
-        Ok(tightfit::job::plan(&model, &self.job_options(&model, sink, budget)?, budget)?)
+        let (options, fit) = tightfit::job::plan(&model, &self.job_options(&model, sink, budget)?, budget)?;
+        let expected = is_timed.then(|| Expected::of(&fit.plan, &model)).transpose()?;
+        Ok((options, fit, expected))
     }
 
     fn format(&self) -> Result<SinkFormat, Failure> {

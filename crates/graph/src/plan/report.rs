@@ -89,6 +89,12 @@ impl Plan {
         })
     }
 
+    /// Bytes of what a step reads and writes, each once.
+    pub fn moved_bytes(&self, step: &Step) -> f64 {
+        let slots = step.inputs.iter().chain(&step.outputs).filter_map(|slot| self.slots.get(*slot));
+        slots.map(|slot| (slot.info.shape.elements() * slot.info.dtype.bytes()) as f64).sum()
+    }
+
     /// The plan in figures.
     pub fn report(&self) -> PlanReport {
         PlanReport {

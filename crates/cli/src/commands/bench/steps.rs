@@ -5,7 +5,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tightfit::plan::{Plan, Step};
 use tightfit::{Error, Feed, MemoryBudget, Roofline, Runner, whole};
 
 use crate::failure::Failure;
@@ -49,7 +48,7 @@ pub fn slowest(runner: &mut Runner, feeds: &[Feed<'_>], count: usize) -> Result<
         micros: micros(time),
         share: micros(time) / all.max(f64::MIN_POSITIVE),
         operations: plan.operations(step),
-        bytes: bytes(plan, step),
+        bytes: plan.moved_bytes(step),
     });
     let mut steps: Vec<StepTime> = steps.collect();
     steps.sort_by(|a, b| b.micros.total_cmp(&a.micros));
@@ -69,12 +68,6 @@ fn each_step(
         each(step, begin, end);
         begin = end;
     })?)
-}
-
-/// Bytes of what a step reads and writes, each once.
-fn bytes(plan: &Plan, step: &Step) -> f64 {
-    let slots = step.inputs.iter().chain(&step.outputs).filter_map(|slot| plan.slots.get(*slot));
-    slots.map(|slot| (slot.info.shape.elements() * slot.info.dtype.bytes()) as f64).sum()
 }
 
 impl StepTime {
