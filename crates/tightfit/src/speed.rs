@@ -137,7 +137,8 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/digits/digits.pb");
         let budget = MemoryBudget::new(64 << 20);
         let model = Model::open(path, &OpenOptions::default(), &budget).unwrap();
-        let fit = Bound::new(&model, &FitOptions { threads: 1, ..FitOptions::default() }).unwrap().fit().unwrap();
+        let fit =
+            Bound::new(&model, &FitOptions { threads: 1, ..FitOptions::default() }).unwrap().fit().unwrap();
         let of = |flops: f64, bytes: f64| Rates { flops, bytes, file_bytes: 1.0 }.run(&fit.plan);
         // What takes no time but to be handed over.
         let least = of(f64::INFINITY, f64::INFINITY);

@@ -123,6 +123,19 @@ impl<'a> Attributes<'a> {
         })
     }
 
+    /// A number as the type of the node, `T`, has it: TensorFlow computes with it in that type.
+    ///
+    /// # Errors
+    /// [`OpError::Attribute`] when it is not a number, or `T` is no type.
+    pub fn float_of_type_or(&self, name: &str, default: f32) -> Result<f32, OpError> {
+        let number = self.float_or(name, default)?;
+        Ok(match self.dtype_or("T", DType::F32)? {
+            DType::F16 => half::f16::from_f32(number).to_f32(),
+            DType::BF16 => half::bf16::from_f32(number).to_f32(),
+            _ => number,
+        })
+    }
+
     /// A bool, or `default` when it is left out.
     ///
     /// # Errors

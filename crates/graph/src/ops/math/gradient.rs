@@ -21,7 +21,7 @@ pub(crate) const OPS: &[Registration] = &[
     Registration { name: "BiasAddGrad", import: bias_add_grad },
     Registration {
         name: "LeakyReluGrad",
-        import: |a| Ok(Box::new(LeakyReluGrad { alpha: a.float_or("alpha", 0.2)? })),
+        import: |a| Ok(Box::new(LeakyReluGrad { alpha: a.float_of_type_or("alpha", 0.2)? })),
     },
 ];
 

@@ -45,7 +45,7 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
 }
 
 fn leaky_relu(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
-    Ok(Box::new(Unary { op: UnaryOp::LeakyRelu(attributes.float_or("alpha", 0.2)?) }))
+    Ok(Box::new(Unary { op: UnaryOp::LeakyRelu(attributes.float_of_type_or("alpha", 0.2)?) }))
 }
 
 /// A function of one element to one of the same type.

@@ -48,7 +48,7 @@ fn import(attributes: &Attributes<'_>, outputs: usize) -> Result<Box<dyn Operato
 
 fn import_global(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     Ok(Box::new(GlobalNormalization {
-        epsilon: attributes.float_or("variance_epsilon", 0.0)?,
+        epsilon: attributes.float_of_type_or("variance_epsilon", 0.0)?,
         has_scale: attributes.bool_or("scale_after_normalization", true)?,
     }))
 }

@@ -21,8 +21,8 @@ use crate::operator::attributes::Attributes;
 use crate::operator::product::{Fused, Product};
 use crate::operator::{Call, Memory, OpError, Operator, Run, WeightUse};
 use crate::ops::shared;
-use crate::ops::shared::weighted;
 use crate::ops::shared::window::WindowAttributes;
+use crate::ops::shared::{volume, weighted};
 
 pub(crate) const OPS: &[Registration] = &[Registration { name: "Conv2D", import }];
 
@@ -71,12 +71,9 @@ impl Conv2d {
         self.kernel(call.isa, &call.inputs.first()?.shape, &call.inputs.get(FILTER)?.shape).ok()
     }
 
-    /// The same of the most that the inputs can be.
-    fn planned_at_most(&self, call: &Call<'_>) -> Option<Kernel> {
-        let (input, filter) = (call.inputs.first()?.shape, call.inputs.get(FILTER)?.shape);
-        let depth = *filter.get(if self.is_transposed { 3 } else { 2 })?;
-        let input = shared::volume::agree_on_channels(input, depth)?;
-        self.kernel(call.isa, &input, &filter).ok()
+    /// Channels of the input that each of the filter's takes.
+    fn depth(&self, call: &Call<'_>) -> Option<usize> {
+        call.inputs.get(FILTER)?.shape.get(if self.is_transposed { 3 } else { 2 }).copied()
     }
 }
 
@@ -125,8 +122,13 @@ impl Operator for Conv2d {
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
-        let kernel = self.planned_at_most(call);
-        kernel.map_or(Memory::default(), |kernel| weighted::memory(&kernel, &self.fused, call))
+        let (Some(input), Some(depth)) = (call.inputs.first(), self.depth(call)) else {
+            return Memory::default();
+        };
+        volume::memory_at_most(input, depth, |shape| {
+            let kernel = self.kernel(call.isa, shape, &call.inputs[FILTER].shape).ok()?;
+            Some(weighted::memory(&kernel, &self.fused, call))
+        })
     }
 
     fn operations(&self, call: &Call<'_>) -> Option<f64> {
@@ -134,8 +136,11 @@ impl Operator for Conv2d {
     }
 
     fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
-        let depth = call.inputs[FILTER].shape[if self.is_transposed { 3 } else { 2 }];
-        let groups = call.inputs[0].shape[3] / depth.max(1);
+        let (input, depth) = (call.inputs.first()?, self.depth(call)?);
+        if volume::has_open_groups(input, depth) {
+            return None;
+        }
+        let groups = input.shape.get(3)? / depth.max(1);
         Some(weighted::weight_use(&self.planned(call)?, call, self.is_transposed, groups))
     }
 
@@ -165,5 +170,47 @@ impl Product for Conv2d {
 
     fn padded(&self, zeros: [usize; 4]) -> Option<Arc<dyn Operator>> {
         Some(Arc::new(Conv2d { window: self.window.padded(zeros)?, ..self.clone() }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tightfit_core::{Shape, TensorView};
+
+    use crate::exec::Feed;
+    use crate::import::text_graph::{context, filter, graph, ints, node, placeholder, window};
+
+    #[test]
+    fn how_many_groups_there_are_may_be_known_in_a_run_alone() {
+        let int32 = |name: &str| format!("attr {{ key: \"{name}\" value {{ type: DT_INT32 }} }}");
+        let size =
+            format!("{} attr {{ key: \"shape\" value {{ shape {{ dim {{ size: 4 }} }} }} }}", int32("dtype"));
+        let slice = format!("attr {{ key: \"T\" value {{ type: DT_FLOAT }} }} {}", int32("Index"));
+        let text = [
+            placeholder("x", &[1, 2, 2, 4]),
+            ints("begin", &[0; 4]),
+            format!("node {{ {} }}", node("size", "Placeholder", "", &size)),
+            format!("node {{ {} }}", node("s", "Slice", "x begin size", &slice)),
+            filter("w", &[1, 1, 2, 8]),
+            window("y", "Conv2D", "s w", 1, "VALID"),
+        ];
+        let mut context = context(graph(&text.concat(), &["y"]).unwrap(), 1);
+        let weight = |i: usize, o: usize| ((i * 8 + o) as f32 * 0.7 + 1.0).sin();
+        let x: Vec<f32> = (0..16).map(|i| i as f32 / 4.0 - 1.0).collect();
+        for channels in [2usize, 4, 2] {
+            let size = [1, 2, 2, channels as i32];
+            let feeds = [
+                Feed::Tensor(TensorView::from_slice(Shape::new(&[1, 2, 2, 4]).unwrap(), &x).unwrap()),
+                Feed::Tensor(TensorView::from_slice(Shape::new(&[4]).unwrap(), &size).unwrap()),
+            ];
+            context.run(&feeds).unwrap();
+            let output = context.output(0).unwrap();
+            for (at, y) in output.as_slice::<f32>().unwrap().iter().enumerate() {
+                let (pixel, o) = (at / 8, at % 8);
+                let first = pixel * 4 + o / (16 / channels) * 2;
+                let expected = x[first] * weight(0, o) + x[first + 1] * weight(1, o);
+                assert!((y - expected).abs() < 1e-5, "{channels} channels, {at}: {y}, not {expected}");
+            }
+        }
     }
 }

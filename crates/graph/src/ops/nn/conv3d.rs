@@ -19,7 +19,7 @@ use crate::operator::attributes::Attributes;
 use crate::operator::product::{Fused, Product};
 use crate::operator::{Call, Memory, OpError, Operator, Run, WeightUse};
 use crate::ops::shared;
-use crate::ops::shared::volume::WindowAttributes3;
+use crate::ops::shared::volume::{self, WindowAttributes3};
 use crate::ops::shared::weighted;
 
 pub(crate) const OPS: &[Registration] = &[Registration { name: "Conv3D", import }];
@@ -58,10 +58,9 @@ impl Conv3d {
         self.kernel(call, &call.inputs.first()?.shape)
     }
 
-    /// The same of the most that the inputs can be.
-    fn planned_at_most(&self, call: &Call<'_>) -> Option<Kernel> {
-        let depth = *call.inputs.get(FILTER)?.shape.get(3)?;
-        self.kernel(call, &shared::volume::agree_on_channels(call.inputs.first()?.shape, depth)?)
+    /// Channels of the input that each of the filter's takes.
+    fn depth(call: &Call<'_>) -> Option<usize> {
+        call.inputs.get(FILTER)?.shape.get(3).copied()
     }
 
     fn kernel(&self, call: &Call<'_>, input: &Shape) -> Option<Kernel> {
@@ -112,8 +111,12 @@ impl Operator for Conv3d {
     }
 
     fn memory(&self, call: &Call<'_>) -> Memory {
-        let kernel = self.planned_at_most(call);
-        kernel.map_or(Memory::default(), |kernel| weighted::memory(&kernel, &self.fused, call))
+        let (Some(input), Some(depth)) = (call.inputs.first(), Conv3d::depth(call)) else {
+            return Memory::default();
+        };
+        volume::memory_at_most(input, depth, |shape| {
+            Some(weighted::memory(&self.kernel(call, shape)?, &self.fused, call))
+        })
     }
 
     fn operations(&self, call: &Call<'_>) -> Option<f64> {
@@ -121,7 +124,11 @@ impl Operator for Conv3d {
     }
 
     fn weight(&self, call: &Call<'_>) -> Option<WeightUse> {
-        let groups = call.inputs.first()?.shape.get(4)? / call.inputs.get(FILTER)?.shape.get(3)?.max(&1);
+        let (input, depth) = (call.inputs.first()?, Conv3d::depth(call)?);
+        if volume::has_open_groups(input, depth) {
+            return None;
+        }
+        let groups = input.shape.get(4)? / depth.max(1);
         Some(weighted::weight_use(&self.planned(call)?, call, false, groups))
     }
 

@@ -21,9 +21,9 @@ fn import(attributes: &Attributes<'_>) -> Result<Box<dyn Operator>, OpError> {
     Ok(Box::new(Lrn {
         norm: LocalResponse {
             depth_radius,
-            bias: attributes.float_or("bias", 1.0)?,
-            alpha: attributes.float_or("alpha", 1.0)?,
-            beta: attributes.float_or("beta", 0.5)?,
+            bias: attributes.float_of_type_or("bias", 1.0)?,
+            alpha: attributes.float_of_type_or("alpha", 1.0)?,
+            beta: attributes.float_of_type_or("beta", 0.5)?,
         },
     }))
 }

@@ -7,11 +7,32 @@ use super::window::{Padding, WindowAttributes};
 use crate::dim::Dim;
 use crate::fact::Fact;
 use crate::operator::attributes::Attributes;
-use crate::operator::{OpError, reshape};
+use crate::operator::{Memory, OpError, TensorInfo, reshape};
+
+/// True where only a run knows how many groups a convolution's channels are, of a filter that is `depth` deep.
+pub fn has_open_groups(input: &TensorInfo, depth: usize) -> bool {
+    input.is_bound && input.shape.last().is_some_and(|channels| *channels > depth)
+}
+
+/// The memory of a convolution by a filter that is `depth` deep: where only a run knows the groups, what one alone needs too. `of`
+/// tells what a shape of the input needs.
+pub fn memory_at_most(input: &TensorInfo, depth: usize, of: impl Fn(&Shape) -> Option<Memory>) -> Memory {
+    let most = agree_on_channels(input.shape, depth).and_then(|shape| of(&shape)).unwrap_or_default();
+    let one = match (has_open_groups(input, depth), input.shape.split_last()) {
+        (true, Some((_, others))) => reshape::shape(others.iter().copied().chain([depth])),
+        _ => None,
+    };
+    let one = one.and_then(|shape| of(&shape)).unwrap_or_default();
+    Memory {
+        scratch_bytes: most.scratch_bytes.max(one.scratch_bytes),
+        most_scratch_bytes: most.most_scratch_bytes.max(one.most_scratch_bytes),
+        ..most
+    }
+}
 
 /// The shape of an input of a convolution, channels last, with the channels of a filter that is `depth` deep where both are only known
 /// at most: they need not go together then, as they do in each run.
-pub fn agree_on_channels(input: Shape, depth: usize) -> Option<Shape> {
+fn agree_on_channels(input: Shape, depth: usize) -> Option<Shape> {
     let [others @ .., channels] = &input[..] else { return None };
     if depth == 0 || channels.is_multiple_of(depth) {
         return Some(input);

@@ -308,6 +308,11 @@ impl Operator for DenseMatMul {
             ));
         }
         let sparse = (run.input(0)?, run.input(1)?);
+        if run.output_shape(0).elements() == 0 || dense.shape().elements() == 0 {
+            // Where the elements are nobody asks.
+            run.out_bytes(0)?.fill(0);
+            return Ok(());
+        }
         Ok(sparse_matmul(sparse, self.adjoint, (m, k), dense, &mut run.output(0)?)?)
     }
 }
@@ -387,5 +392,9 @@ mod tests {
         let turned = tensor(&[2, 3], &[1f32, 3.0, 5.0, 2.0, 4.0, 6.0]);
         check("SparseTensorDenseMatMul", &[("adjoint_b", flag(true))], &with(turned), &[product]);
         refuses("SparseTensorDenseMatMul", &[], &with(dense), "columns");
+        // Of nothing, wherever elements are.
+        let (outside, one) = (tensor(&[1, 2], &[3i64, 0]), tensor(&[1, 2], &[1f32, 2.0]));
+        let none = [outside, tensor(&[1], &[1f32]), tensor(&[2], &[0i64, 1]), one];
+        check("SparseTensorDenseMatMul", &[], &none, &[tensor::<f32>(&[0, 2], &[])]);
     }
 }

@@ -8,7 +8,7 @@
 use tightfit_core::{DType, MAX_RANK, Shape, StringRef, TensorView};
 use tightfit_kernels::{Coordinates, edit_distance};
 
-use super::common::{Parts, dims_in, room, room_bytes, sizes};
+use super::common::{Parts, countable_sizes, dims_in, room, room_bytes};
 use crate::dim::{Dim, Dims};
 use crate::fact::Fact;
 use crate::operator::{Call, Memory, OpError, Operator, Registration, Run, reshape};
@@ -29,7 +29,7 @@ const SIDES: [Parts; 2] = [Parts::from(0), Parts::from(3)];
 
 /// The shape of the output: the larger of both along each axis but the last.
 fn shape(run: &Run<'_>) -> Result<Shape, OpError> {
-    let [one, two] = [sizes(run, SIDES[0].shape)?, sizes(run, SIDES[1].shape)?];
+    let [one, two] = [countable_sizes(run, SIDES[0].shape)?, countable_sizes(run, SIDES[1].shape)?];
     if one.len() != two.len() || one.len() < 2 {
         let why = format!("is of {} dimensions, unlike the {} of the hypotheses", two.len(), one.len());
         return Err(OpError::input(SIDES[1].shape, why));
@@ -185,5 +185,7 @@ mod tests {
         let mut outside = inputs.to_vec();
         outside[3] = tensor(&[4, 2], &[0i64, 0, 0, 1, 1, 0, 7, 5]);
         refuses("EditDistance", &[], &outside, "outside of");
+        outside[2] = tensor(&[2], &[4, i64::MAX]);
+        refuses("EditDistance", &[], &outside, "than can be counted");
     }
 }

@@ -80,17 +80,30 @@ impl Operator for SparseReshape {
             shared::need_type(index, fact, &[DType::I64])?;
             shared::dims_of_rank(index, fact, rank)?;
         }
-        let count = indices.dims.get().map_or(Dim::Unknown, |dims| dims[0]);
+        let (count, columns) =
+            indices.dims.get().map_or((Dim::Unknown, None), |dims| (dims[0], dims[1].size()));
+        let from = shared::input(inputs, 1)?;
+        let axes = from.dims.get().and_then(|dims| dims[0].size());
+        if columns.zip(axes).is_some_and(|(columns, axes)| columns != axes)
+            && !indices.is_bound
+            && !from.is_bound
+        {
+            return Err(OpError::input(
+                0,
+                format!("is of shape {} for the axes of {}", indices.dims, from.dims),
+            ));
+        }
         let asked = shared::input(inputs, 2)?;
         let rank = asked.dims.get().map_or(Dim::Unknown, |dims| dims[0]);
         let mut shape = Fact::new(DType::I64, Dims::new([rank]));
-        if let Some(mut dims) = asked.dims_value() {
+        // Where it is sure that there is one.
+        if let (Some(mut dims), Some(_)) = (asked.dims_value(), columns.zip(axes)) {
             let rest = dims.iter().position(|dim| *dim == Dim::Known(-1));
             let product = |dims: &[Dim]| {
                 dims.iter().filter(|d| **d != Dim::Known(-1)).fold(Dim::Known(1), |n, dim| n.times(*dim))
             };
             if let Some(at) = rest {
-                let have = shared::input(inputs, 1)?.dims_value().map_or(Dim::Unknown, |dims| product(&dims));
+                let have = from.dims_value().map_or(Dim::Unknown, |dims| product(&dims));
                 dims[at] = match product(&dims) {
                     Dim::Known(0) => Dim::Unknown,
                     others => have.divided_by(others),
@@ -438,7 +451,10 @@ mod tests {
         check("SparseReshape", &[], &[indices.clone(), from.clone(), to], &[moved, tensor(&[2], &[3i64, 2])]);
         refuses("SparseReshape", &[], &[indices.clone(), from.clone(), tensor(&[1], &[5i64])], "6 places");
         let empty = tensor(&[2], &[-1i64, -1]);
-        refuses("SparseReshape", &[], &[indices, from, empty], "more than one");
+        refuses("SparseReshape", &[], &[indices.clone(), from, empty], "more than one");
+        // Though the shape that comes out is known.
+        let (three, six) = (tensor(&[3], &[1i64, 2, 3]), tensor(&[1], &[6i64]));
+        refuses("SparseReshape", &[], &[indices, three, six], "for the axes of");
     }
 
     #[test]
