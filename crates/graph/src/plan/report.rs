@@ -3,7 +3,7 @@
 use tightfit_core::ALIGNMENT;
 
 use super::{Action, Plan, Step, arena};
-use crate::operator::{Call, TensorInfo};
+use crate::operator::{Call, Operator, TensorInfo};
 
 /// A plan in figures.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,17 +76,32 @@ pub struct Rectangle {
 impl Plan {
     /// Multiplications and additions of a step that does little else; `None` of other steps.
     pub fn operations(&self, step: &Step) -> Option<f64> {
+        self.ask(step, |operator, call| operator.operations(call))?
+    }
+
+    /// True for a step that has all the scratch with which it is faster than with what it needs.
+    pub fn has_most_scratch(&self, step: &Step) -> bool {
+        let is_faster = |operator: &dyn Operator, call: &Call<'_>| {
+            let memory = operator.memory(call);
+            memory.most_scratch_bytes > memory.scratch_bytes && step.scratch.1 >= memory.most_scratch_bytes
+        };
+        self.ask(step, is_faster).unwrap_or(false)
+    }
+
+    /// What the operator of a step says of its call.
+    fn ask<R>(&self, step: &Step, answer: impl FnOnce(&dyn Operator, &Call<'_>) -> R) -> Option<R> {
         let Action::Operator(operator) = &step.action else { return None };
         let infos = |slots: &[usize]| slots.iter().map(|slot| Some(self.slots.get(*slot)?.info)).collect();
         let (inputs, outputs): (Option<Vec<TensorInfo>>, Option<Vec<TensorInfo>>) =
             (infos(&step.inputs), infos(&step.outputs));
-        operator.operations(&Call {
+        let call = Call {
             inputs: &inputs?,
             outputs: &outputs?,
             threads: self.options.threads,
             isa: self.options.isa,
             window_bytes: self.options.weights.window_bytes(),
-        })
+        };
+        Some(answer(&**operator, &call))
     }
 
     /// Bytes of what a step reads and writes, each once.
