@@ -36,8 +36,13 @@ impl Roofline {
         let mut memory = Buffer::new(budget, "roofline (runtime)", bytes as usize)?;
         // Pages that nobody has written to are one page of zeros.
         memory.fill(1);
-        let data = bytemuck::cast_slice(&memory);
-        Ok(Roofline { flops: peak_flops(pool, TIME), read_bytes: peak_read_bytes(pool, data, TIME) })
+        Ok(Roofline::of(pool, &memory, TIME))
+    }
+
+    /// Measures both for about `time` each, reading `memory`, which someone has written to.
+    pub(crate) fn of(pool: &ThreadPool, memory: &[u8], time: Duration) -> Roofline {
+        let data = bytemuck::cast_slice(memory);
+        Roofline { flops: peak_flops(pool, time), read_bytes: peak_read_bytes(pool, data, time) }
     }
 
     /// The seconds that so much work takes at least.

@@ -1,7 +1,7 @@
 //! How long a run of a plan takes on this machine, before there is one.
 //!
 //! A step takes as long as its multiplications and additions do at the rate at which the machine is measured to do them, or as the
-//! bytes that it reads and writes do, whichever is longer (the roofline model of Williams, Waterman and Patterson, 2009). A
+//! bytes that it reads and writes do, whichever is longer ([`Roofline`]). A
 //! streamed weight is read while the step computes that it is for, at the rate at which a part of it is read now.
 
 use std::time::{Duration, Instant};
@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use tightfit_core::Buffer;
 use tightfit_graph::GraphError;
 use tightfit_graph::plan::{Plan, Step};
-use tightfit_kernels::{ThreadPool, peak_flops, peak_read_bytes};
+use tightfit_kernels::ThreadPool;
 
 use crate::error::Error;
 use crate::model::Model;
+use crate::roofline::Roofline;
 
 /// How long each figure is measured.
 const TIME: Duration = Duration::from_millis(15);
@@ -46,10 +47,8 @@ pub struct Expected {
 
 /// What the machine does in a second.
 struct Rates {
-    /// Additions and multiplications of float32.
-    flops: f64,
-    /// Bytes of memory.
-    bytes: f64,
+    /// What steps achieve of what it does at most.
+    achieved: Roofline,
     /// Bytes of the file that streamed weights are in.
     file_bytes: f64,
 }
@@ -75,9 +74,9 @@ impl Rates {
         let file_bytes = file_rate(plan, model, &mut memory)?;
         let pool =
             ThreadPool::with_isa(plan.options.threads, plan.options.isa).map_err(GraphError::Threads)?;
-        let flops = peak_flops(&pool, TIME) * OF_FLOPS;
-        let bytes = peak_read_bytes(&pool, bytemuck::cast_slice(&memory), TIME) * OF_BYTES;
-        Ok(Rates { flops, bytes, file_bytes })
+        let most = Roofline::of(&pool, &memory, TIME);
+        let achieved = Roofline { flops: most.flops * OF_FLOPS, read_bytes: most.read_bytes * OF_BYTES };
+        Ok(Rates { achieved, file_bytes })
     }
 
     fn run(&self, plan: &Plan) -> Expected {
@@ -98,8 +97,8 @@ impl Rates {
         let moved_bytes =
             plan.moved_bytes(step) - in_rows.map_or(0.0, |stream| stream.constant.bytes() as f64);
         let faster = if plan.has_most_scratch(step) { OF_SCRATCH } else { 1.0 };
-        let work_seconds = plan.operations(step).unwrap_or(0.0) / self.flops / faster;
-        let seconds = work_seconds.max(moved_bytes / self.bytes) + STEP_SECONDS;
+        let operations = plan.operations(step).unwrap_or(0.0) / faster;
+        let seconds = self.achieved.least_seconds(operations, moved_bytes) + STEP_SECONDS;
         let file_seconds = in_blocks.map_or(0.0, |stream| stream.constant.bytes() as f64 / self.file_bytes);
         Expected { seconds: seconds.max(file_seconds), waiting_seconds: (file_seconds - seconds).max(0.0) }
     }
@@ -143,7 +142,9 @@ mod tests {
         let model = Model::open(path, &OpenOptions::default(), &budget).unwrap();
         let fit =
             Bound::new(&model, &FitOptions { threads: 1, ..FitOptions::default() }).unwrap().fit().unwrap();
-        let of = |flops: f64, bytes: f64| Rates { flops, bytes, file_bytes: 1.0 }.run(&fit.plan);
+        let of = |flops: f64, read_bytes: f64| {
+            Rates { achieved: Roofline { flops, read_bytes }, file_bytes: 1.0 }.run(&fit.plan)
+        };
         // What takes no time but to be handed over.
         let least = of(f64::INFINITY, f64::INFINITY);
         let steps = fit.plan.steps.iter().filter(|step| !step.is_alias).count();

@@ -54,8 +54,7 @@ struct PlanFlags {
     /// Draw the arena in a page to look at in a browser
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Measure this machine for a moment, and show how long a run takes by
-    /// that
+    /// Measure this machine for a moment, and estimate how long a run takes
     #[arg(long)]
     speed: bool,
     /// Print the graph as it will be computed
@@ -313,7 +312,7 @@ impl View<'_> {
             "weights" if self.is_streamed() => "small, or used in several places".to_string(),
             "weights" if report.streamed_bytes > 0 => {
                 format!(
-                    "resident; of {} in tables rows are read as they are needed",
+                    "resident; {} of tables stay in the file, read row by row",
                     display_bytes(report.streamed_bytes)
                 )
             }

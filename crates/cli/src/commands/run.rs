@@ -215,7 +215,8 @@ impl<'a> Call<'a> {
         Ok((memory, recording, model))
     }
 
-    /// The layout that a run of the same flags has. Where no output is named it has room for any that holds arrays.
+    /// The layout that a run of the same flags has, and where `is_timed` how long it is expected to take. Where no output is named the
+    /// layout has room for any that holds arrays.
     ///
     /// # Errors
     /// As the run.
@@ -226,12 +227,12 @@ impl<'a> Call<'a> {
         if self.output.is_none() {
             sink.format = Some(SinkFormat::Npz);
         }
-        if self.sources.is_empty() {
+        let (options, fit) = if self.sources.is_empty() {
             let Once { options, fit, .. } = self.lay_out(&model, sink, budget)?;
-            let expected = is_timed.then(|| Expected::of(&fit.plan, &model)).transpose()?;
-            return Ok((options, fit, expected));
-        }
-        let (options, fit) = tightfit::job::plan(&model, &self.job_options(&model, sink, budget)?, budget)?;
+            (options, fit)
+        } else {
+            tightfit::job::plan(&model, &self.job_options(&model, sink, budget)?, budget)?
+        };
         let expected = is_timed.then(|| Expected::of(&fit.plan, &model)).transpose()?;
         Ok((options, fit, expected))
     }

@@ -18,8 +18,7 @@ use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES, Known, Largest};
 use crate::ir::dead_nodes;
 use crate::ir::{Constant, Graph, NodeId, NodeKind, Port};
 use crate::operator::evaluate;
-use crate::operator::ranks;
-use crate::operator::{OpError, Operator, TensorInfo};
+use crate::operator::{OpError, Operator, TensorInfo, ranks};
 pub(crate) use region::join;
 
 /// What a node's outputs are, from what its inputs are. Where all inputs have known values and the outputs are small,
