@@ -452,6 +452,12 @@ fn a_large_table_stays_in_the_file_where_most_time_goes_elsewhere() {
         let values = bytes[bytes.len() - 3 * columns as usize * 4..].chunks_exact(4);
         let is_right = |value: &[u8]| (f32::from_le_bytes(value.try_into().unwrap()) - 0.5).abs() < 1e-5;
         assert!(values.into_iter().all(is_right));
+        // Run after run as well.
+        let arguments = ["bench", model.to_str().unwrap(), "--json", "--threads", "2", "--seconds", "0.5"];
+        let output = tightfit(&arguments).stdout(std::process::Stdio::piped()).output().unwrap();
+        let bench: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let peak_bytes = bench["peak_resident_bytes"].as_u64();
+        assert!(peak_bytes.is_some() && peak_bytes <= bench["planned_bytes"].as_u64(), "{bench}");
     }
 }
 

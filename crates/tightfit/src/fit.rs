@@ -232,8 +232,9 @@ impl<'m> Bound<'m> {
         let streams = (plan.window_bytes() > 0) as u64;
         let threads = options.threads as u64 + streams;
         let structure_bytes = self.model.structure_bytes() + plan.structure_bytes();
+        let code_bytes = process::more_code_bytes(options.runs_again, options.reads_rows);
         let reads_tables = streams == 0 && plan.streamed_bytes > 0;
-        let code_bytes = process::more_code_bytes(options.runs_again, options.reads_rows, reads_tables);
+        let tables_bytes = if options.runs_again && reads_tables { process::tables_bytes() } else { 0 };
         let (replanning_bytes, replanning_code_bytes) = match options.replans {
             true => (self.replanning_bytes.get(), process::replanning_bytes()),
             false => (0, 0),
@@ -242,6 +243,7 @@ impl<'m> Bound<'m> {
         let kept_bytes = self.model.opening_bytes().saturating_sub(structure_bytes) / 16 * KEPT_SIXTEENTHS;
         let runtime_bytes = process::running_bytes()
             + code_bytes
+            + tables_bytes
             + replanning_code_bytes
             + threads * THREAD_BYTES
             + structure_bytes

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytemuck::cast_slice;
 use tightfit_core::{DType, Reservation, Shape, block_bytes, list_bytes};
 use tightfit_format::{SourceFile, TensorDef};
-use tightfit_kernels::{BinaryOp, widen};
+use tightfit_kernels::{BinaryOp, binary_floats, widen};
 
 use super::Sparse;
 use crate::fact::{Fact, KNOWN_VALUE_MAX_BYTES};
@@ -140,7 +140,7 @@ struct Arithmetic {
     op: BinaryOp,
     /// One number, or one for each place along an axis, or along some axes that follow each other.
     operand: Arc<[f32]>,
-    /// How many elements that follow each other have the same number: those of the axes after.
+    /// How many elements that follow each other have the same number: those of the axes after. All have the only one.
     repeats: usize,
     /// True where the operand stands on the left.
     is_reversed: bool,
@@ -180,6 +180,7 @@ impl Computed {
         if !is_known || operand.is_empty() || repeats == 0 {
             return None;
         }
+        let repeats = if operand.len() == 1 { usize::MAX } else { repeats };
         self.steps.push(Arithmetic { op, operand, repeats, is_reversed });
         Some(self)
     }
@@ -212,10 +213,17 @@ impl Computed {
         self.base.read_at((first * base_bytes) as u64, &mut out[from..])?;
         for start in (0..count).step_by(BLOCK) {
             let len = BLOCK.min(count - start);
-            let mut values = [0f32; BLOCK];
-            let values = &mut values[..len];
+            let [mut values, mut operands, mut results] = [[0f32; BLOCK]; 3];
+            let mut values = &mut values[..len];
+            let mut results = &mut results[..len];
+            let operands = &mut operands[..len];
             widen(self.base.dtype, &out[from + start * base_bytes..][..len * base_bytes], values)?;
-            self.steps.iter().for_each(|step| step.apply(first + start, values));
+            for step in &self.steps {
+                step.operands(first + start, operands);
+                let sides = if step.is_reversed { [&*operands, &*values] } else { [&*values, &*operands] };
+                binary_floats(step.op, sides, results)?;
+                std::mem::swap(&mut values, &mut results);
+            }
             out[start * ELEMENT_BYTES..][..len * ELEMENT_BYTES].copy_from_slice(cast_slice(values));
         }
         Ok(())
@@ -256,27 +264,22 @@ pub(super) fn by_elements(
 }
 
 impl Arithmetic {
-    /// Computes the elements from number `first` on.
-    fn apply(&self, first: usize, values: &mut [f32]) {
-        let function: fn(f32, f32) -> f32 = match self.op {
-            BinaryOp::Add => |a, b| a + b,
-            BinaryOp::Sub => |a, b| a - b,
-            BinaryOp::Mul => |a, b| a * b,
-            _ => |a, b| a / b,
-        };
+    /// Fills `out` with the numbers for the elements from number `first` on.
+    fn operands(&self, first: usize, mut out: &mut [f32]) {
         let mut column = first / self.repeats % self.operand.len();
-        let mut left = self.repeats - first % self.repeats;
-        for value in values {
-            let operand = self.operand[column];
-            *value = if self.is_reversed { function(operand, *value) } else { function(*value, operand) };
-            left -= 1;
-            if left == 0 {
-                left = self.repeats;
-                column += 1;
+        let mut repeats = self.repeats - first % self.repeats;
+        while !out.is_empty() {
+            // Numbers of their own are copied as far as there are any, one that repeats is set.
+            let from = &self.operand[column..];
+            let run = if self.repeats == 1 { from.len() } else { repeats }.min(out.len());
+            let (now, later) = out.split_at_mut(run);
+            match self.repeats {
+                1 => now.copy_from_slice(&from[..run]),
+                _ => now.fill(from[0]),
             }
-            if column == self.operand.len() {
-                column = 0;
-            }
+            column = (column + if self.repeats == 1 { run } else { 1 }) % self.operand.len();
+            repeats = self.repeats;
+            out = later;
         }
     }
 }

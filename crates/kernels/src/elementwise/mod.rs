@@ -16,7 +16,7 @@ mod select;
 pub(crate) mod special;
 mod unary;
 
-pub use binary::{binary, binary_flat, compare, compare_flat};
+pub use binary::{binary, binary_flat, binary_floats, compare, compare_flat};
 pub use binary_functions::{BinaryOp, CompareOp};
 pub use cast::{cast, cast_truncated, widen};
 pub use channel_scale::scale_channels;

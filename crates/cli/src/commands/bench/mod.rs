@@ -1,6 +1,7 @@
 //! `bench`: how long a model takes on random input.
 
 mod steps;
+mod times;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use crate::failure::Failure;
 use crate::stdio;
 use crate::system::{Start, stop_flag};
 use crate::table::{count_of, print};
+use times::Times;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -81,7 +83,7 @@ const WARM_UP_SHARE: f64 = 0.2;
 /// The fewest runs that make a median.
 const LEAST_RUNS: usize = 3;
 
-/// The most runs that are kept.
+/// The most runs that are measured.
 const MOST_RUNS: usize = 100_000;
 
 /// The most steps that are listed.
@@ -119,10 +121,8 @@ pub fn run(flags: &Flags, start: &Start) -> Result<(), Failure> {
         threads: limits.threads,
         isa,
         memory_bytes: limits.memory_bytes,
-        pipeline_bytes: inputs
-            .iter()
-            .map(|(_, dtype, shape)| (shape.elements() * dtype.bytes()) as u64)
-            .sum(),
+        pipeline_bytes: Times::BYTES
+            + inputs.iter().map(|(_, dtype, shape)| (shape.elements() * dtype.bytes()) as u64).sum::<u64>(),
         shapes,
         ..FitOptions::default()
     };
@@ -136,7 +136,7 @@ pub fn run(flags: &Flags, start: &Start) -> Result<(), Failure> {
     let feeds = feeds(&tensors, runner.inputs())?;
     runner.run(&feeds)?;
     let first = start.elapsed();
-    let times = measure(&mut runner, &feeds, seconds)?;
+    let times = measure(&mut runner, &feeds, seconds, budget)?;
     let steps = flags.steps.map(|n| steps::slowest(&mut runner, &feeds, n)).transpose()?;
     // What the roofline takes is not the model's.
     let peak_bytes = limits::peak_resident_bytes();
@@ -191,20 +191,25 @@ fn feeds<'a, 'n>(
     names.map(feed).collect()
 }
 
-/// The time of each run, after a warm-up.
-fn measure(runner: &mut Runner, feeds: &[Feed<'_>], seconds: f64) -> Result<Vec<f64>, Failure> {
+/// The times of runs, after a warm-up.
+fn measure(
+    runner: &mut Runner,
+    feeds: &[Feed<'_>],
+    seconds: f64,
+    budget: &MemoryBudget,
+) -> Result<Times, Failure> {
+    let mut times = Times::new(budget)?;
     let until = Instant::now() + Duration::from_secs_f64(seconds * WARM_UP_SHARE);
     while Instant::now() < until {
         runner.run(feeds)?;
     }
-    let mut times = Vec::new();
     let until = Instant::now() + Duration::from_secs_f64(seconds * (1.0 - WARM_UP_SHARE));
-    while times.len() < LEAST_RUNS || (times.len() < MOST_RUNS && Instant::now() < until) {
+    while times.runs < LEAST_RUNS || (times.runs < MOST_RUNS && Instant::now() < until) {
         let begin = Instant::now();
         runner.run(feeds)?;
-        times.push(begin.elapsed().as_secs_f64() * 1e3);
+        times.add(begin.elapsed().as_secs_f64() * 1e3);
     }
-    times.sort_by(f64::total_cmp);
+    times.kept.sort_by(f64::total_cmp);
     Ok(times)
 }
 
@@ -215,8 +220,7 @@ struct Measured {
     threads: usize,
     isa: Isa,
     first: Duration,
-    /// Milliseconds of each run, shortest first.
-    times: Vec<f64>,
+    times: Times,
     planned_bytes: u64,
     /// Of the process, where the system says.
     peak_bytes: Option<u64>,
@@ -227,20 +231,6 @@ struct Measured {
 }
 
 impl Measured {
-    fn median(&self) -> f64 {
-        let middle = self.times.len() / 2;
-        match self.times.len() % 2 {
-            0 => (self.times[middle - 1] + self.times[middle]) / 2.0,
-            _ => self.times[middle],
-        }
-    }
-
-    /// The milliseconds within which this share of the runs ended.
-    fn at_most(&self, share: f64) -> f64 {
-        let runs = (self.times.len() as f64 * share).ceil() as usize;
-        self.times[runs.clamp(1, self.times.len()) - 1]
-    }
-
     fn json(&self) -> Value {
         json!({
             "model": self.model,
@@ -248,11 +238,11 @@ impl Measured {
             "threads": self.threads,
             "precision": "f32",
             "isa": self.isa.name(),
-            "runs": self.times.len(),
-            "ms_median": self.median(),
-            "ms_p90": self.at_most(0.90),
-            "ms_p99": self.at_most(0.99),
-            "ms_min": self.times[0],
+            "runs": self.times.runs,
+            "ms_median": self.times.median(),
+            "ms_p90": self.times.at_most(0.90),
+            "ms_p99": self.times.at_most(0.99),
+            "ms_min": self.times.shortest,
             "first_ms": self.first.as_secs_f64() * 1e3,
             "planned_bytes": self.planned_bytes,
             "peak_resident_bytes": self.peak_bytes,
@@ -282,12 +272,12 @@ impl Measured {
             self.model,
             self.batch,
             self.threads,
-            self.median(),
-            self.at_most(0.90),
-            self.at_most(0.99),
-            self.times[0],
-            count_of(self.times.len(), "run"),
-            self.batch as f64 * 1e3 / self.median().max(1e-9),
+            self.times.median(),
+            self.times.at_most(0.90),
+            self.times.at_most(0.99),
+            self.times.shortest,
+            count_of(self.times.runs, "run"),
+            self.batch as f64 * 1e3 / self.times.median().max(1e-9),
             self.first.as_secs_f64() * 1e3,
             display_bytes(self.planned_bytes),
         ) + &self.roofline_text()

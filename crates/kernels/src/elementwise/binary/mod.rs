@@ -5,6 +5,7 @@ use tightfit_core::{DType, TensorViewMut};
 
 use crate::base::access::{Src, for_dtype, split, values, values_mut};
 use crate::base::broadcast::{BLOCK, Broadcast, Operand};
+use crate::base::cpu::Isa;
 use crate::base::error::{KernelError, Result, ensure};
 use crate::base::threads::ThreadPool;
 use crate::elementwise::binary_functions::{BinaryOp, CompareOp, Number};
@@ -114,6 +115,16 @@ pub fn binary_flat(
         });
         Ok(())
     })
+}
+
+/// Computes `op` of the float32 in `a` and those in `b`, as many as in `dst`, in the calling thread.
+///
+/// # Errors
+/// [`KernelError::Invalid`] for sizes that differ.
+pub fn binary_floats(op: BinaryOp, [a, b]: [&[f32]; 2], dst: &mut [f32]) -> Result<()> {
+    ensure(a.len() == dst.len() && b.len() == dst.len(), op.name(), "the inputs have the output's size")?;
+    f32::zip(Isa::detect(), op, dst, a, b);
+    Ok(())
 }
 
 /// An operand that needs no broadcasting.
