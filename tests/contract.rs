@@ -108,6 +108,13 @@ fn budgets(minimum_bytes: u64) -> Vec<u64> {
     steps.iter().map(|step| minimum_bytes + step).collect()
 }
 
+/// What a command that succeeds prints as JSON.
+fn json(mut command: std::process::Command) -> serde_json::Value {
+    let output = command.stdout(std::process::Stdio::piped()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
 fn report(path: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
@@ -162,9 +169,7 @@ fn images_of_all_sizes_are_scored_in_the_memory_that_plan_names() {
     let job = |command: &str| {
         [command, &model].into_iter().chain(flags.split(' ')).map(String::from).collect::<Vec<_>>()
     };
-    let mut plan = with_memory(&job("plan"), 1 << 30, &["--json"]);
-    let plan = plan.stdout(std::process::Stdio::piped()).output().unwrap();
-    let plan: serde_json::Value = serde_json::from_slice(&plan.stdout).unwrap();
+    let plan = json(with_memory(&job("plan"), 1 << 30, &["--json"]));
     let minimum_bytes = plan["minimum_bytes"].as_u64().unwrap();
     let report_text = report_path.display().to_string();
     for _ in 0..5 {
@@ -322,8 +327,7 @@ fn what_is_planned_is_what_the_system_sees() {
     };
     let (job, plan) = (call("run", "--quiet"), call("plan", "--json"));
     let plan: Vec<&str> = plan.iter().map(String::as_str).collect();
-    let planned = tightfit(&plan).stdout(std::process::Stdio::piped()).output().unwrap();
-    let planned: serde_json::Value = serde_json::from_slice(&planned.stdout).unwrap();
+    let planned = json(tightfit(&plan));
     let minimum_bytes = planned["minimum_bytes"].as_u64().unwrap();
     for budget_bytes in [minimum_bytes, 64 << 20] {
         // How much of the program the system maps differs from run to run: a plan holds the most.
@@ -454,8 +458,7 @@ fn a_large_table_stays_in_the_file_where_most_time_goes_elsewhere() {
         assert!(values.into_iter().all(is_right));
         // Run after run as well.
         let arguments = ["bench", model.to_str().unwrap(), "--json", "--threads", "2", "--seconds", "0.5"];
-        let output = tightfit(&arguments).stdout(std::process::Stdio::piped()).output().unwrap();
-        let bench: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let bench = json(tightfit(&arguments));
         let peak_bytes = bench["peak_resident_bytes"].as_u64();
         assert!(peak_bytes.is_some() && peak_bytes <= bench["planned_bytes"].as_u64(), "{bench}");
     }
@@ -466,12 +469,7 @@ fn a_plan_says_how_long_a_run_takes_where_it_is_asked() {
     let dir = TempDir::new();
     let (model, _) = dense_net(&dir);
     let model = model.to_str().unwrap();
-    let plan = |more: &[&str]| -> serde_json::Value {
-        let arguments = [&["plan", model, "--json", "--threads", "2"], more].concat();
-        let output = tightfit(&arguments).stdout(std::process::Stdio::piped()).output().unwrap();
-        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
-    };
+    let plan = |more: &[&str]| json(tightfit(&[&["plan", model, "--json", "--threads", "2"], more].concat()));
     let unasked = plan(&[]);
     assert!(unasked["expected_ms"].is_null(), "{unasked}");
     let all = plan(&["--speed"]);

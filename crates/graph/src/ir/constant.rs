@@ -211,12 +211,10 @@ impl Computed {
         let count = out.len() / ELEMENT_BYTES;
         let from = out.len() - count * base_bytes;
         self.base.read_at((first * base_bytes) as u64, &mut out[from..])?;
+        let mut blocks = [[0f32; BLOCK]; 3];
         for start in (0..count).step_by(BLOCK) {
             let len = BLOCK.min(count - start);
-            let [mut values, mut operands, mut results] = [[0f32; BLOCK]; 3];
-            let mut values = &mut values[..len];
-            let mut results = &mut results[..len];
-            let operands = &mut operands[..len];
+            let [mut values, mut results, operands] = blocks.each_mut().map(|block| &mut block[..len]);
             widen(self.base.dtype, &out[from + start * base_bytes..][..len * base_bytes], values)?;
             for step in &self.steps {
                 step.operands(first + start, operands);

@@ -219,6 +219,11 @@ fn most_code_bytes() -> u64 {
     loading_bytes().saturating_sub(data_bytes())
 }
 
+/// What only a process of TightFit's own plans with.
+fn if_governed(bytes: u64) -> u64 {
+    if IS_GOVERNED.load(Ordering::Relaxed) { bytes } else { 0 }
+}
+
 fn governed_or_floor_bytes(governed_bytes: u64) -> u64 {
     if IS_GOVERNED.load(Ordering::Relaxed) { governed_bytes } else { floor_bytes() }
 }
@@ -231,20 +236,17 @@ pub fn more_code_bytes(runs_again: bool, reads_rows: bool) -> u64 {
         (reads_rows, ROWS_CODE_BYTES),
         (runs_again && reads_rows, LOOP_CODE_BYTES),
     ];
-    match IS_GOVERNED.load(Ordering::Relaxed) {
-        true => parts.iter().filter(|(is_there, _)| *is_there).map(|(_, bytes)| bytes).sum(),
-        false => 0,
-    }
+    if_governed(parts.iter().filter(|(is_there, _)| *is_there).map(|(_, bytes)| bytes).sum())
 }
 
 /// What a process of TightFit's own takes more where runs read rows of tables in the file, besides the code that it keeps.
 pub fn tables_bytes() -> u64 {
-    if IS_GOVERNED.load(Ordering::Relaxed) { TABLES_BYTES } else { 0 }
+    if_governed(TABLES_BYTES)
 }
 
 /// What a process of TightFit's own takes more where a batch may be laid out anew.
 pub fn replanning_bytes() -> u64 {
-    if IS_GOVERNED.load(Ordering::Relaxed) { REPLANNING_CODE_BYTES } else { 0 }
+    if_governed(REPLANNING_CODE_BYTES)
 }
 
 /// Takes `bytes`, which are [`opening_bytes`] or [`working_bytes`], out of `budget`, until [`leave`]. Of them no more than a

@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::stdio;
 use crate::system::{Start, stop_flag};
 use crate::table::{count_of, print};
-use times::Times;
+use times::{Spread, Times};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -197,20 +197,19 @@ fn measure(
     feeds: &[Feed<'_>],
     seconds: f64,
     budget: &MemoryBudget,
-) -> Result<Times, Failure> {
+) -> Result<Spread, Failure> {
     let mut times = Times::new(budget)?;
     let until = Instant::now() + Duration::from_secs_f64(seconds * WARM_UP_SHARE);
     while Instant::now() < until {
         runner.run(feeds)?;
     }
     let until = Instant::now() + Duration::from_secs_f64(seconds * (1.0 - WARM_UP_SHARE));
-    while times.runs < LEAST_RUNS || (times.runs < MOST_RUNS && Instant::now() < until) {
+    while times.runs() < LEAST_RUNS || (times.runs() < MOST_RUNS && Instant::now() < until) {
         let begin = Instant::now();
         runner.run(feeds)?;
         times.add(begin.elapsed().as_secs_f64() * 1e3);
     }
-    times.kept.sort_by(f64::total_cmp);
-    Ok(times)
+    Ok(times.spread())
 }
 
 /// What was measured.
@@ -220,7 +219,7 @@ struct Measured {
     threads: usize,
     isa: Isa,
     first: Duration,
-    times: Times,
+    times: Spread,
     planned_bytes: u64,
     /// Of the process, where the system says.
     peak_bytes: Option<u64>,
@@ -239,9 +238,9 @@ impl Measured {
             "precision": "f32",
             "isa": self.isa.name(),
             "runs": self.times.runs,
-            "ms_median": self.times.median(),
-            "ms_p90": self.times.at_most(0.90),
-            "ms_p99": self.times.at_most(0.99),
+            "ms_median": self.times.median,
+            "ms_p90": self.times.p90,
+            "ms_p99": self.times.p99,
             "ms_min": self.times.shortest,
             "first_ms": self.first.as_secs_f64() * 1e3,
             "planned_bytes": self.planned_bytes,
@@ -272,12 +271,12 @@ impl Measured {
             self.model,
             self.batch,
             self.threads,
-            self.times.median(),
-            self.times.at_most(0.90),
-            self.times.at_most(0.99),
+            self.times.median,
+            self.times.p90,
+            self.times.p99,
             self.times.shortest,
             count_of(self.times.runs, "run"),
-            self.batch as f64 * 1e3 / self.times.median().max(1e-9),
+            self.batch as f64 * 1e3 / self.times.median.max(1e-9),
             self.first.as_secs_f64() * 1e3,
             display_bytes(self.planned_bytes),
         ) + &self.roofline_text()

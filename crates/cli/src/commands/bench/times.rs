@@ -2,14 +2,26 @@
 
 use tightfit::{Error, MemoryBudget, Reservation};
 
-/// Times in milliseconds: of all runs, or of one in two, in four, and so on.
-pub(super) struct Times {
+/// What the times of runs were, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Spread {
     /// Runs that were measured.
     pub runs: usize,
-    /// The least of all their times.
+    /// The least of all times.
     pub shortest: f64,
-    /// Times of runs that follow each other at one distance, in the order of the runs until they are sorted.
-    pub kept: Vec<f64>,
+    pub median: f64,
+    /// Within this, 90 % of the runs ended.
+    pub p90: f64,
+    /// Within this, 99 % of the runs ended.
+    pub p99: f64,
+}
+
+/// Times in milliseconds: of all runs, or of one in two, in four, and so on.
+pub(super) struct Times {
+    runs: usize,
+    shortest: f64,
+    /// Times of runs that follow each other at one distance.
+    kept: Vec<f64>,
     /// One run in so many is kept.
     distance: usize,
     _memory: Reservation,
@@ -48,19 +60,24 @@ impl Times {
         self.shortest = self.shortest.min(time);
     }
 
-    /// The median of what is kept, sorted.
-    pub fn median(&self) -> f64 {
-        let middle = self.kept.len() / 2;
-        match self.kept.len() % 2 {
-            0 => (self.kept[middle - 1] + self.kept[middle]) / 2.0,
-            _ => self.kept[middle],
-        }
+    /// Runs that were counted.
+    pub fn runs(&self) -> usize {
+        self.runs
     }
 
-    /// The milliseconds within which this share of the runs ended, of what is kept, sorted.
-    pub fn at_most(&self, share: f64) -> f64 {
-        let runs = (self.kept.len() as f64 * share).ceil() as usize;
-        self.kept[runs.clamp(1, self.kept.len()) - 1]
+    /// What they were, of at least one run.
+    pub fn spread(mut self) -> Spread {
+        self.kept.sort_by(f64::total_cmp);
+        let (kept, middle) = (&self.kept, self.kept.len() / 2);
+        let median = match kept.len() % 2 {
+            0 => (kept[middle - 1] + kept[middle]) / 2.0,
+            _ => kept[middle],
+        };
+        let at_most = |share: f64| {
+            let runs = (kept.len() as f64 * share).ceil() as usize;
+            kept[runs.clamp(1, kept.len()) - 1]
+        };
+        Spread { runs: self.runs, shortest: self.shortest, median, p90: at_most(0.90), p99: at_most(0.99) }
     }
 }
 
@@ -74,9 +91,9 @@ mod tests {
         let runs = 50_000;
         (0..runs).for_each(|run| times.add((run * 7919 % runs) as f64));
         assert!(times.kept.len() <= Times::MOST && times.kept.capacity() == Times::MOST);
-        times.kept.sort_by(f64::total_cmp);
-        assert_eq!((times.runs, times.shortest), (runs, 0.0));
-        for (share, time) in [(0.5, times.median()), (0.9, times.at_most(0.9)), (0.99, times.at_most(0.99))] {
+        let spread = times.spread();
+        assert_eq!((spread.runs, spread.shortest), (runs, 0.0));
+        for (share, time) in [(0.5, spread.median), (0.9, spread.p90), (0.99, spread.p99)] {
             assert!((time / runs as f64 - share).abs() < 0.005, "{share}: {time}");
         }
     }
@@ -87,8 +104,8 @@ mod tests {
         for time in [3.0, 1.0, 2.0, 4.0] {
             times.add(time);
         }
-        times.kept.sort_by(f64::total_cmp);
-        assert_eq!((times.median(), times.at_most(0.9), times.shortest), (2.5, 4.0, 1.0));
+        let all = Spread { runs: 4, shortest: 1.0, median: 2.5, p90: 4.0, p99: 4.0 };
+        assert_eq!(times.spread(), all);
         assert!(Times::new(&MemoryBudget::new(Times::BYTES - 1)).is_err());
     }
 }
