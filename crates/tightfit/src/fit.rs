@@ -24,7 +24,7 @@ pub const THREAD_BYTES: u64 = 96 << 10;
 
 /// The structure of a model is thousands of small blocks between others that were freed, and of a page that holds one of
 /// them nothing goes back to the system. So much of what was freed stays resident: measured are 0.37 to 0.57 of it on the
-/// models of `bench`, of an opening of 0.3 to 2.4 MiB.
+/// models of `bench`, of an opening of 0.3 to 2.4 MiB. Where it is more, code has less room ([`process::begin_run`]).
 const KEPT_SIXTEENTHS: u64 = 8;
 
 /// Sizes of one block of streamed weights, largest first. From the smallest on a pass costs more than it reads.
@@ -110,9 +110,9 @@ pub struct Fit {
     pub plan: Plan,
     /// The budget.
     pub lines: Lines,
-    /// Bytes of the runtime that the model's own run does not need: room for the code of what else is done, and what is taken
-    /// before there is anything to run.
-    pub spare_bytes: u64,
+    /// What of the runtime is for more than the model's own run: for the code of what else is done, and for what is taken before
+    /// there is anything to run.
+    pub room: process::Room,
     /// The least memory that works for this batch and these threads.
     pub minimum_bytes: u64,
     /// How the weights are held.
@@ -210,7 +210,7 @@ impl<'m> Bound<'m> {
         }
     }
 
-    fn plan(&self, weights: WeightMode, bounds: Bounds) -> Result<(Plan, Lines, u64), Error> {
+    fn plan(&self, weights: WeightMode, bounds: Bounds) -> Result<(Plan, Lines, process::Room), Error> {
         let options = &self.options;
         let budget = self.model.graph().budget();
         let peak_bytes = budget.peak_bytes();
@@ -227,7 +227,7 @@ impl<'m> Bound<'m> {
                 _ => Plan::new(&self.graph, &plan_options)?,
             }
         };
-        process::rest();
+        budget.look();
         self.count_planning(peak_bytes);
         let streams = (plan.window_bytes() > 0) as u64;
         let threads = options.threads as u64 + streams;
@@ -263,7 +263,7 @@ impl<'m> Bound<'m> {
             sink_bytes: options.sink.memory_bytes(&self.graph, options.batch) + self.copied_bytes(),
         };
         if options.is_inner {
-            return Ok((plan, lines, 0));
+            return Ok((plan, lines, process::Room::default()));
         }
         // Before there is anything to run, the model was read and laid out; that has to fit as well.
         let planning_bytes = self.model.structure_bytes()
@@ -275,7 +275,11 @@ impl<'m> Bound<'m> {
         let before_bytes = before_bytes.max(process::floor_bytes());
         let spare_bytes = before_bytes.saturating_sub(lines.total_bytes());
         lines.runtime_bytes += spare_bytes;
-        Ok((plan, lines, spare_bytes + code_bytes))
+        let room = process::Room {
+            code_bytes: spare_bytes + code_bytes,
+            kept_bytes: replanning_bytes.max(kept_bytes),
+        };
+        Ok((plan, lines, room))
     }
 
     /// The layout that is fastest inside the memory: all weights resident, or else streamed through the largest
@@ -441,7 +445,7 @@ impl<'m> Bound<'m> {
     /// # Errors
     /// [`Error::Graph`] when it cannot be planned.
     pub fn with(&self, weights: WeightMode, bounds: Bounds) -> Result<Fit, Error> {
-        let (plan, lines, spare_bytes) = self.plan(weights, bounds)?;
+        let (plan, lines, room) = self.plan(weights, bounds)?;
         let rest_bytes = self.memory_bytes().saturating_sub(lines.total_bytes());
         let growth_bytes = match (plan.has_growth(), self.options.shares_rest) {
             (false, _) => 0,
@@ -449,7 +453,7 @@ impl<'m> Bound<'m> {
             (true, true) => rest_bytes / 2,
         };
         let (minimum_bytes, minimum_growing) = (lines.total_bytes(), plan.growing().len());
-        Ok(Fit { plan, lines, spare_bytes, minimum_bytes, minimum_growing, weights, bounds, growth_bytes })
+        Ok(Fit { plan, lines, room, minimum_bytes, minimum_growing, weights, bounds, growth_bytes })
     }
 }
 

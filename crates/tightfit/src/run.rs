@@ -47,6 +47,7 @@ impl Runner {
     /// [`Error::NotFit`] when the model does not fit, [`Error::Graph`] when it cannot be planned or read.
     pub fn new(model: &Model, options: &FitOptions, budget: &MemoryBudget) -> Result<Runner, Error> {
         let fit = Bound::new(model, options)?.fit()?;
+        budget.look();
         let pool = ThreadPool::with_isa(options.threads, options.isa)
             .map_err(|error| Error::io("threads", error.into()))?;
         Runner::with_fit(model, fit, Arc::new(pool), options, budget)
@@ -67,7 +68,7 @@ impl Runner {
         // What has planned is not needed to load and run.
         process::end_phase();
         if !options.is_inner {
-            process::begin_run(fit.spare_bytes);
+            process::begin_run(fit.room);
         }
         let mut context = Context::load(fit.plan, &file, pool, budget, options.string_bytes as usize)?;
         if fit.growth_bytes > 0 {
@@ -211,37 +212,38 @@ impl Runner {
         self.minimum_bytes
     }
 
-    /// The same as [`Runner::run`]; `after` is called with each step's position when it is done, to time them.
-    ///
-    /// # Errors
-    /// As [`Runner::run`].
-    pub fn run_steps(&mut self, feeds: &[Feed<'_>], after: &mut dyn FnMut(usize)) -> Result<(), Error> {
-        Ok(self.context.run_steps(feeds, after)?)
-    }
-
     /// Computes the outputs, which are valid until the next run.
     ///
     /// # Errors
     /// [`Error::Graph`] for a tensor that does not fit its input, and what an operator finds.
     pub fn run(&mut self, feeds: &[Feed<'_>]) -> Result<Outputs<'_>, Error> {
-        if self.untended_runs > 0 {
-            self.context.run(feeds)?;
-            self.untended_runs -= 1;
-            if self.untended_runs == 0 {
-                match process::tend(Ahead::Nothing) {
-                    true => self.steps_since = 0,
-                    false => self.untended_runs = UNTENDED_RUNS,
-                }
-            }
-        } else {
-            self.run_tended(feeds)?;
-        }
+        self.run_steps(feeds, &mut |_| {})?;
         Ok(self.outputs())
     }
 
+    /// The same; `after` is called with each step's position when it is done, to time them.
+    ///
+    /// # Errors
+    /// As [`Runner::run`].
+    pub fn run_steps(&mut self, feeds: &[Feed<'_>], after: &mut dyn FnMut(usize)) -> Result<(), Error> {
+        if self.untended_runs == 0 {
+            return self.run_tended(feeds, after);
+        }
+        self.context.run_steps(feeds, after)?;
+        self.untended_runs -= 1;
+        if self.untended_runs == 0 {
+            match process::tend(Ahead::Nothing) {
+                true => self.steps_since = 0,
+                false => self.untended_runs = UNTENDED_RUNS,
+            }
+        }
+        Ok(())
+    }
+
     /// A run with looks at how much code is resident. What one run has executed, the next ones will, so once each step has been
-    /// executed since code was last let go of, and what comes between two runs, all of the room may be in use.
-    fn run_tended(&mut self, feeds: &[Feed<'_>]) -> Result<(), Error> {
+    /// executed since code was last let go of, and what comes between two runs, all of the room may be in use. `done` is called with
+    /// each step's position.
+    fn run_tended(&mut self, feeds: &[Feed<'_>], done: &mut dyn FnMut(usize)) -> Result<(), Error> {
         let steps = self.context.plan().steps.len();
         let since = Cell::new(self.steps_since);
         let has_run = self.has_run;
@@ -251,7 +253,8 @@ impl Runner {
                 since.set(0);
             }
         };
-        let mut after = |_| {
+        let mut after = |step| {
+            done(step);
             since.set(since.get() + 1);
             look(since.get(), Ahead::Step);
         };

@@ -160,8 +160,8 @@ fn open_to_write(limits: &Limits) -> Result<Memory, Failure> {
     let process_bytes = process::working_bytes();
     check_floor(limits.memory_bytes, process_bytes)?;
     let budget = MemoryBudget::new(limits.memory_bytes);
-    process::occupy(&budget, process_bytes).map_err(Error::from)?;
     let threads = budget.try_reserve("runtime", THREAD_BYTES).map_err(Error::from)?;
+    process::occupy(&budget, process_bytes).map_err(Error::from)?;
     Ok(Memory { budget, _threads: threads })
 }
 

@@ -32,6 +32,7 @@ impl Loaded {
         budget: &MemoryBudget,
     ) -> Result<Loaded, GraphError> {
         check(&plan, &pool)?;
+        budget.look();
         let mut scratch = Buffer::new(budget, "arena", load_scratch_bytes(&plan, pool.threads()))?;
         let mut weights = WeightMemory::default();
         weights.add(&plan, file, &mut scratch, &pool, budget)?;

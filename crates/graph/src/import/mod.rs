@@ -65,20 +65,10 @@ pub struct ImportOptions {
     pub checkpoint: Option<Checkpoint>,
     /// Operators beside those that are built in.
     pub operators: Operators,
-    /// What is called between two steps of the work, which execute different code: a process may let go of some.
-    pub between: Option<fn()>,
 }
 
-impl ImportOptions {
-    fn step_done(&self) {
-        if let Some(between) = self.between {
-            between();
-        }
-    }
-}
-
-/// Nodes that are made between two calls of [`ImportOptions::between`], and those at the beginning after each of which it
-/// is called: they execute most of the code for the first time.
+/// Nodes that are made between two looks at the process, and those at the beginning after each of which there is one: they
+/// execute most of the code for the first time.
 const STEP_NODES: usize = 8;
 const FIRST_NODES: usize = 128;
 
@@ -96,12 +86,12 @@ pub fn import(
     let mut def = def;
     let (options, shown) = options.ports.resolve(options);
     plain::prepare(&mut def, &options, budget, true)?;
-    options.step_done();
+    budget.look();
     let tables = tables::read(&def, &options, budget)?;
-    options.step_done();
+    budget.look();
     let mut library = calls::take_library(&mut def);
     control_flow::structure(&mut def, &mut library)?;
-    options.step_done();
+    budget.look();
     let mut importer = Importer::new(source, def, &options, shown, budget, Arc::new(library))?;
     importer.tables = Arc::new(tables);
     importer.import()
@@ -243,7 +233,7 @@ impl<'a> Importer<'a> {
         for (number, index) in order.into_iter().enumerate() {
             self.add(index)?;
             if number < FIRST_NODES || number % STEP_NODES == 0 {
-                self.options.step_done();
+                self.graph.budget().look();
             }
         }
         if self.unsupported.count() > 0 {

@@ -366,8 +366,7 @@ impl Importer<'_> {
         };
         let fetches = (0..outputs).map(|output| format!("{name}:{output}")).collect();
         let operators = self.options.operators.clone();
-        let between = self.options.between;
-        let options = ImportOptions { fetches, operators, between, ..ImportOptions::default() };
+        let options = ImportOptions { fetches, operators, ..ImportOptions::default() };
         calls::inline_from(&mut def, &self.library, &options)?;
         let library = self.library.clone();
         let mut importer =

@@ -97,3 +97,25 @@ pub fn context(mut graph: Graph, batch: usize) -> crate::exec::Context {
     let pool = std::sync::Arc::new(tightfit_kernels::ThreadPool::new(1).unwrap());
     crate::exec::Context::load(plan, "test", pool, &budget(), 0).unwrap()
 }
+
+/// Counts to three, and negates what that makes.
+pub const COUNT: &str = r#"
+node { name: "zero" op: "Const" attr { key: "dtype" value { type: DT_INT32 } }
+       attr { key: "value" value { tensor { dtype: DT_INT32 tensor_shape { } int_val: 0 } } } }
+node { name: "loop" op: "While" input: "zero"
+       attr { key: "cond" value { func { name: "go_on" } } } attr { key: "body" value { func { name: "turn" } } }
+       attr { key: "T" value { list { type: DT_INT32 } } } }
+node { name: "neg" op: "Neg" input: "loop" attr { key: "T" value { type: DT_INT32 } } }
+library {
+function { signature { name: "go_on" input_arg { name: "i" type: DT_INT32 } output_arg { name: "b" type: DT_BOOL } }
+  node_def { name: "most" op: "Const" attr { key: "dtype" value { type: DT_INT32 } }
+             attr { key: "value" value { tensor { dtype: DT_INT32 tensor_shape { } int_val: 3 } } } }
+  node_def { name: "less" op: "Less" input: "i" input: "most:output:0" attr { key: "T" value { type: DT_INT32 } } }
+  ret { key: "b" value: "less:z:0" } }
+function { signature { name: "turn" input_arg { name: "i" type: DT_INT32 } output_arg { name: "j" type: DT_INT32 } }
+  node_def { name: "one" op: "Const" attr { key: "dtype" value { type: DT_INT32 } }
+             attr { key: "value" value { tensor { dtype: DT_INT32 tensor_shape { } int_val: 1 } } } }
+  node_def { name: "add" op: "AddV2" input: "i" input: "one:output:0" attr { key: "T" value { type: DT_INT32 } } }
+  ret { key: "j" value: "add:z:0" } }
+}
+"#;

@@ -222,7 +222,8 @@ pub fn infer(graph: &mut Graph) -> Result<(), GraphError> {
     for id in &order {
         values.expect(graph.node(*id).inputs.iter().map(|value| value.node));
     }
-    for id in order {
+    for (number, id) in order.into_iter().enumerate() {
+        graph.look_at(number);
         let facts = match graph.node(id).kind {
             NodeKind::Region(_) => region::infer(graph, id)?,
             _ => infer_node(graph, id)?,

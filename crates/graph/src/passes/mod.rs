@@ -115,6 +115,7 @@ fn run_list(graph: &mut Graph, passes: &[(&str, Pass)]) -> Result<bool, GraphErr
         let working = graph.memory().room(working_bytes(graph));
         let _working = working.map_err(|source| graph_memory_error(graph, source))?;
         let changes = pass(graph);
+        graph.budget().look();
         graph.check().map_err(|source| graph_memory_error(graph, source))?;
         if changes {
             has_changed = true;
@@ -140,6 +141,7 @@ pub fn run_bound(graph: &mut Graph, threads: usize) -> Result<(), GraphError> {
     let working = graph.memory().room(working_bytes(graph));
     let _working = working.map_err(|source| graph_memory_error(graph, source))?;
     fold_constants::fold(graph);
+    graph.budget().look();
     dead_nodes::remove(graph);
     if separable::fuse(graph, threads) {
         dead_nodes::remove(graph);

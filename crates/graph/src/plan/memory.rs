@@ -133,14 +133,31 @@ impl Plan {
             + self.weights.len() as u64 * LOADED_WEIGHT_BYTES
     }
 
-    /// Bytes that are reserved for the plan itself, besides all that it lays out; constants that were made for it, values
-    /// that follow from the shapes it is bound to, are counted too.
+    /// Bytes that are reserved for the plan itself and for those of its bodies, besides all that they lay out; constants that
+    /// were made for it, values that follow from the shapes it is bound to, are counted too.
     pub fn structure_bytes(&self) -> u64 {
-        let bound = self.weights.iter().filter_map(|weight| {
+        let bound = self.all().flat_map(|plan| &plan.weights).filter_map(|weight| {
             let held = weight.constant.held.as_ref()?;
             (held.purpose() == crate::ir::BOUND_CONSTANTS)
                 .then_some((std::sync::Arc::as_ptr(held), held.bytes()))
         });
-        self.memory.bytes() + bound.collect::<HashMap<_, _>>().values().sum::<u64>()
+        let plans = self.all().map(|plan| plan.memory.bytes()).sum::<u64>();
+        plans + bound.collect::<HashMap<_, _>>().values().sum::<u64>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::import::text_graph::{COUNT, graph};
+    use crate::plan::{Plan, PlanOptions, WeightMode};
+    use crate::{Binding, bind};
+
+    #[test]
+    fn the_plans_of_bodies_are_part_of_the_structure() {
+        let bound = bind(&graph(COUNT, &["neg"]).unwrap(), &Binding::default()).unwrap();
+        let before_bytes = bound.budget().used_bytes();
+        let plan = Plan::new(&bound, &PlanOptions::new(1, WeightMode::Resident)).unwrap();
+        assert_eq!(plan.all().count(), 3);
+        assert_eq!(plan.structure_bytes(), bound.budget().used_bytes() - before_bytes);
     }
 }

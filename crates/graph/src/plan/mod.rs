@@ -374,7 +374,9 @@ impl Plan {
         let mut planner = Planner::new(graph, options, role, &sizes)?;
         planner.place_constants()?;
         planner.make_steps()?;
+        graph.budget().look();
         let mut plan = planner.finish(&account)?;
+        graph.budget().look();
         computes(&plan, graph).map_err(|fault| GraphError::Plan(fault.to_string()))?;
         drop(working);
         account.set(plan.heap_bytes())?;

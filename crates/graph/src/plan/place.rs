@@ -32,7 +32,8 @@ impl Planner<'_> {
     pub(super) fn place_constants(&mut self) -> Result<(), GraphError> {
         let mut wanted: HashMap<NodeId, WeightUse> = HashMap::new();
         let mut uses = vec![0u32; self.graph.nodes.len()];
-        for id in &self.order {
+        for (position, id) in self.order.iter().enumerate() {
+            self.graph.look_at(position);
             let node = self.graph.node(*id);
             for value in &node.inputs {
                 uses[value.node.0 as usize] += 1;

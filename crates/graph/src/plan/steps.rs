@@ -15,6 +15,7 @@ impl Planner<'_> {
     pub(super) fn make_steps(&mut self) -> Result<(), GraphError> {
         for position in 0..self.order.len() {
             let id = self.order[position];
+            self.graph.look_at(position);
             match &self.graph.node(id).kind {
                 NodeKind::Operator(operator) => self.make_step(position, id, operator)?,
                 NodeKind::Region(region) => self.make_region_step(id, region)?,

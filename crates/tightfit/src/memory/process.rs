@@ -4,7 +4,8 @@
 //! around each that is touched, so a job would hold several times what it executes, and how much depends on where the
 //! libraries were loaded. A process that is TightFit's own ([`govern`]) makes these windows four pages narrow. It also lets
 //! its code go between the phases of a job, which have little of it in common, and whenever there is more of it than the
-//! plan has room for ([`tend`]): pages of code are copies of what is in files, and mapping them again costs little.
+//! plan has room for ([`tend`]): pages of code are copies of what is in files, and mapping them again costs little. How much
+//! room that is follows from what else is resident: where the allocator keeps more than is counted, code has less.
 //!
 //! The loader has done its work by then, with windows as wide as ever, so a process has a floor that no job is below:
 //! [`floor_bytes`]. A program that is linked for a fixed address has little for the loader to write, so that its tables too
@@ -44,6 +45,9 @@ const JOINED_WORK_BYTES: u64 = 36 << 16;
 
 /// The code of a run: reading weights, a batch, or writing the results. Measured are 1.1 to 2.0 MiB.
 const CODE_BYTES: u64 = if IS_CHECKED { 27 << 16 } else { 31 << 16 };
+
+/// The least code that there is room for, whatever else is resident: that of a step, and of what comes before there is another look.
+const LEAST_CODE_BYTES: u64 = 16 << 16;
 
 /// The code besides that where a model runs again and again: a run whose code does not find room maps it anew each time, which
 /// takes EfficientNetB0 a sixth longer. Measured are up to 2.1 MiB of both.
@@ -103,9 +107,6 @@ const UNKNOWN_BYTES: u64 = 8 << 20;
 /// True in a process of TightFit's own.
 static IS_GOVERNED: AtomicBool = AtomicBool::new(false);
 
-/// The most code that is to be resident in a run, in bytes.
-static CODE_ROOM_BYTES: AtomicU64 = AtomicU64::new(u64::MAX);
-
 /// True in a process that has loaded TightFit as a library of its own.
 static IS_JOINED: AtomicBool = AtomicBool::new(false);
 
@@ -119,7 +120,38 @@ static JOINING_BYTES: AtomicU64 = AtomicU64::new(0);
 static LIMIT_BYTES: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// The process' share of the budget of a job.
-static SHARE: Mutex<Option<Reservation>> = Mutex::new(None);
+static SHARE: Mutex<Option<Share>> = Mutex::new(None);
+
+/// What a process takes of the budget of a job, and what it knows of the rest.
+#[derive(Debug)]
+struct Share {
+    budget: MemoryBudget,
+    reservation: Reservation,
+    /// Bytes of the budget that were in use before: for threads, of which too little is known to be looked for.
+    before_bytes: u64,
+    /// Bytes of the heap that nobody has reserved: what the allocator keeps of what was freed.
+    kept_bytes: u64,
+    /// The most code that is to be resident where no more than that is kept, in bytes.
+    code_bytes: u64,
+    /// False until there is a layout: any has room for the most that was counted before.
+    is_running: bool,
+}
+
+impl Share {
+    /// How much of what is resident and no code is more than is counted, in bytes.
+    fn excess_bytes(&self, resident: Resident) -> u64 {
+        let besides_bytes = self.before_bytes.saturating_add(self.reservation.bytes());
+        let most_bytes = if self.is_running { self.budget.used_bytes() } else { self.budget.peak_bytes() };
+        let counted_bytes = most_bytes.saturating_sub(besides_bytes);
+        resident.data_bytes.saturating_sub(data_bytes() + self.kept_bytes + counted_bytes)
+    }
+
+    /// The most code that is to be resident, in bytes.
+    fn room_bytes(&self, resident: Resident) -> u64 {
+        let code_bytes = self.code_bytes.min(most_code_bytes());
+        code_bytes.saturating_sub(self.excess_bytes(resident)).max(LEAST_CODE_BYTES)
+    }
+}
 
 /// Makes this process TightFit's own: its code is let go of from here on, and what it takes is known before anything is
 /// read. To be called once, before there are threads.
@@ -249,13 +281,19 @@ pub fn replanning_bytes() -> u64 {
     if_governed(REPLANNING_CODE_BYTES)
 }
 
-/// Takes `bytes`, which are [`opening_bytes`] or [`working_bytes`], out of `budget`, until [`leave`]. Of them no more than a
-/// running process takes is held from [`begin_run`] on.
+/// Takes `bytes`, which are [`opening_bytes`] or [`working_bytes`], out of `budget`, until [`leave`], and tends the process
+/// whenever there is a [look](MemoryBudget::look). Of the bytes no more than a running process takes is held from [`begin_run`]
+/// on. What is in use of the budget by then is for threads.
 ///
 /// # Errors
 /// [`BudgetError`] when they are not free.
 pub fn occupy(budget: &MemoryBudget, bytes: u64) -> Result<(), BudgetError> {
-    *share() = Some(budget.try_reserve("runtime", bytes)?);
+    let before_bytes = budget.used_bytes();
+    let reservation = budget.try_reserve("runtime", bytes)?;
+    let code_bytes = bytes.saturating_sub(data_bytes());
+    let (budget, kept_bytes, is_running) = (budget.clone(), 0, false);
+    budget.watch(rest);
+    *share() = Some(Share { budget, reservation, before_bytes, kept_bytes, code_bytes, is_running });
     Ok(())
 }
 
@@ -264,19 +302,33 @@ pub fn leave() {
     share().take();
 }
 
-fn share() -> MutexGuard<'static, Option<Reservation>> {
+fn share() -> MutexGuard<'static, Option<Share>> {
     // It is there or not after every statement.
     SHARE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A job that was laid out begins to run: its process takes no more than the plan has for it, which is `spare_bytes` above
-/// [`running_bytes`].
-pub fn begin_run(spare_bytes: u64) {
+/// What the plan of a job has for its process, besides [`running_bytes`], in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Room {
+    /// For more code than that of a run.
+    pub code_bytes: u64,
+    /// For what the allocator keeps of opening the model.
+    pub kept_bytes: u64,
+}
+
+/// A job that was laid out begins to run: its process takes no more than the plan has for it. What the allocator keeps of
+/// opening the model is estimated in a plan; where it is more, code has less.
+pub fn begin_run(room: Room) {
     if let Some(share) = share().as_mut() {
-        share.shrink(running_bytes().saturating_add(spare_bytes));
-        let code_bytes = CODE_BYTES.saturating_add(spare_bytes).min(most_code_bytes());
+        share.reservation.shrink(running_bytes().saturating_add(room.code_bytes));
         // A model within the data has a layout of its own, and no more room.
-        CODE_ROOM_BYTES.fetch_min(code_bytes, Ordering::Relaxed);
+        share.code_bytes = share.code_bytes.min(CODE_BYTES.saturating_add(room.code_bytes));
+        share.is_running = true;
+        share.kept_bytes = share.kept_bytes.max(room.kept_bytes);
+        // What is there now stays. What comes is counted before it is there, so that later there seems to be less.
+        let excess_bytes = resident().map_or(0, |resident| share.excess_bytes(resident));
+        share.code_bytes = share.code_bytes.saturating_sub(excess_bytes);
+        share.kept_bytes += excess_bytes;
     }
 }
 
@@ -301,9 +353,9 @@ pub fn tend(ahead: Ahead) -> bool {
     if !IS_GOVERNED.load(Ordering::Relaxed) {
         return false;
     }
-    let room_bytes = CODE_ROOM_BYTES.load(Ordering::Relaxed).min(most_code_bytes());
-    let most_bytes = room_bytes.saturating_sub(ahead.code_bytes());
-    let is_over = resident().is_some_and(|resident| resident.code_bytes > most_bytes);
+    let Some(resident) = resident() else { return false };
+    let room_bytes = share().as_ref().map_or_else(most_code_bytes, |share| share.room_bytes(resident));
+    let is_over = resident.code_bytes > room_bytes.saturating_sub(ahead.code_bytes());
     if is_over {
         system::let_code_go();
     }
@@ -366,6 +418,37 @@ mod tests {
         let after = resident().unwrap();
         assert!(after.code_bytes > 0 && after.code_bytes < before.code_bytes, "{before:?} {after:?}");
         assert_eq!(format!("{:?}", [1.5f64; 2]), "[1.5, 1.5]");
+    }
+
+    #[test]
+    fn code_has_less_room_where_more_is_resident_than_is_counted() {
+        let budget = MemoryBudget::new(64 << 20);
+        let _threads = budget.try_reserve("runtime", 1 << 20).unwrap();
+        let before_bytes = budget.used_bytes();
+        let reservation = budget.try_reserve("runtime", 4 << 20).unwrap();
+        let code_bytes = 3 << 20;
+        let mut share = Share {
+            budget: budget.clone(),
+            reservation,
+            before_bytes,
+            kept_bytes: 0,
+            code_bytes,
+            is_running: false,
+        };
+        let resident = |data| Resident { code_bytes: 0, data_bytes: data_bytes() + data };
+        let room_bytes = code_bytes.min(most_code_bytes());
+        drop(budget.try_reserve("opening", 300).unwrap());
+        let held = budget.try_reserve("weights", 100).unwrap();
+        // What a layout has room for is the most that opening took.
+        assert_eq!([0, 300, 310].map(|data| share.excess_bytes(resident(data))), [0, 0, 10]);
+        assert_eq!(share.room_bytes(resident(310)), room_bytes - 10);
+        share.is_running = true;
+        assert_eq!([0, 100, 310].map(|data| share.excess_bytes(resident(data))), [0, 0, 210]);
+        share.kept_bytes = 50;
+        assert_eq!(share.excess_bytes(resident(310)), 160);
+        drop(held);
+        assert_eq!(share.room_bytes(resident(310)), room_bytes - 260);
+        assert_eq!(share.room_bytes(resident(16 << 20)), LEAST_CODE_BYTES);
     }
 
     #[test]

@@ -130,7 +130,6 @@ impl ModelFile {
             keep: described.table_initializers(),
             checkpoint: described.checkpoint.take(),
             operators: options.operators.clone(),
-            between: Some(process::rest),
         };
         let Described { file, def, signature, info, is_in_parts, .. } = described;
         let quantizations = quantizations(info, signature.as_deref());

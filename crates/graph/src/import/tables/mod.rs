@@ -418,7 +418,6 @@ impl Reader<'_> {
             fetches,
             checkpoint: self.options.checkpoint.clone(),
             operators: self.options.operators.clone(),
-            between: self.options.between,
             ..ImportOptions::default()
         };
         let mut graph = super::import(&source, def, &options, self.budget)?;

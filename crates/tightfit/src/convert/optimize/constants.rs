@@ -9,7 +9,6 @@ use tightfit_graph::{GraphError, ImportOptions, Operators, import};
 use super::nodes::Nodes;
 use crate::error::Error;
 use crate::fit::FitOptions;
-use crate::memory::process;
 use crate::model::Model;
 use crate::run::Runner;
 
@@ -186,7 +185,6 @@ impl Folder<'_> {
         let options = ImportOptions {
             fetches: names.to_vec(),
             operators: self.operators.clone(),
-            between: Some(process::rest),
             ..ImportOptions::default()
         };
         let graph = import(&self.def.source, def, &options, self.budget)?;

@@ -145,7 +145,6 @@ fn facts(path: &Path, options: &PartitionOptions, budget: &MemoryBudget) -> Resu
         keep: described.table_initializers(),
         checkpoint: described.checkpoint.take(),
         operators: options.operators.clone(),
-        between: Some(process::rest),
         ..ImportOptions::default()
     };
     let Described { file, def, .. } = described;
