@@ -5,16 +5,17 @@
 
 Looks for `model.pb`, `*.tflite` and folders with `saved_model.pb`. Each runs by `bench` on random input, N times for each
 number of threads; where one has references in check.py's format (`REF/manifest.json`), each of them is also fed to `run`.
-The peak resident memory of a process has to be at most its plan. Prints the models that came nearest to theirs; exit
+The peak resident memory of the whole process (ru_maxrss) has to be at most its plan. Prints the models that came nearest to theirs; exit
 status 1 when one was passed. What does not run on random input of one row is counted and left out.
 """
 
 import argparse
 import json
 import pathlib
-import subprocess
 import sys
 import tempfile
+
+from peers import spawn
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -35,11 +36,8 @@ def references(model):
 def left_by_bench(binary, model, threads, seconds):
     """Planned bytes less peak bytes of one benchmark, or `None` where the model does not run so."""
     command = [binary, "bench", model, "--json", "--threads", str(threads), "--seconds", str(seconds)]
-    done = subprocess.run(command, capture_output=True, check=False)
-    if done.returncode != 0:
-        return None
-    told = json.loads(done.stdout)
-    return told["planned_bytes"] - told["peak_resident_bytes"]
+    code, stdout, _, peak_bytes = spawn(command)
+    return json.loads(stdout)["planned_bytes"] - peak_bytes if code == 0 else None
 
 
 def left_by_run(binary, model, manifest, work):
@@ -50,11 +48,10 @@ def left_by_run(binary, model, manifest, work):
     command = [binary, "run", model, "--quiet", "--output", work / "out.npz", "--report", work / "report.json"]
     for entry in entries:
         command += ["--input", f"{entry['name'].removesuffix(':0')}={manifest.parent / entry['file']}"]
-    (work / "report.json").unlink(missing_ok=True)
-    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+    code, _, _, peak_bytes = spawn(command)
+    if code != 0:
         return None
-    told = json.loads((work / "report.json").read_text())
-    return told["planned_bytes"]["total"] - told["peak_resident_bytes"]
+    return json.loads((work / "report.json").read_text())["planned_bytes"]["total"] - peak_bytes
 
 
 def main():

@@ -393,7 +393,7 @@ fn models_are_planned_with_what_they_take() {
 
 /// `bench` of a model, whose process takes no more than is planned.
 fn benchmark(model: &Path, threads: &str) {
-    let arguments = ["bench", model.to_str().unwrap(), "--json", "--threads", threads, "--seconds", "0.3"];
+    let arguments = ["bench", model.to_str().unwrap(), "--json", "--threads", threads, "--seconds", "0.5"];
     let bench = json(tightfit(&arguments));
     let peak_bytes = bench["peak_resident_bytes"].as_u64();
     assert!(peak_bytes.is_some() && peak_bytes <= bench["planned_bytes"].as_u64(), "{bench}");

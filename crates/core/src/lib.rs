@@ -14,6 +14,7 @@ mod quantization;
 mod shape;
 mod shared;
 mod size;
+mod steps;
 mod stop;
 mod tensor;
 
@@ -26,5 +27,6 @@ pub use quantization::Quantization;
 pub use shape::{MAX_RANK, Shape, ShapeError};
 pub use shared::{Part, Shared};
 pub use size::{SizeError, display_bytes, display_bytes_up, parse_bytes};
+pub use steps::{piece_done, step_done, tend_steps};
 pub use stop::StopFlag;
 pub use tensor::{TensorView, TensorViewMut};

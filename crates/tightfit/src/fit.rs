@@ -227,7 +227,7 @@ impl<'m> Bound<'m> {
                 _ => Plan::new(&self.graph, &plan_options)?,
             }
         };
-        budget.look();
+        process::rest();
         self.count_planning(peak_bytes);
         let streams = (plan.window_bytes() > 0) as u64;
         let threads = options.threads as u64 + streams;

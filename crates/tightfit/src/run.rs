@@ -47,7 +47,7 @@ impl Runner {
     /// [`Error::NotFit`] when the model does not fit, [`Error::Graph`] when it cannot be planned or read.
     pub fn new(model: &Model, options: &FitOptions, budget: &MemoryBudget) -> Result<Runner, Error> {
         let fit = Bound::new(model, options)?.fit()?;
-        budget.look();
+        process::rest();
         let pool = ThreadPool::with_isa(options.threads, options.isa)
             .map_err(|error| Error::io("threads", error.into()))?;
         Runner::with_fit(model, fit, Arc::new(pool), options, budget)

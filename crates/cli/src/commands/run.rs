@@ -284,12 +284,12 @@ impl<'a> Call<'a> {
         let (sink_options, sink) = self.sink(recording.as_ref(), budget)?;
         let Once { options, fit, feeds } = self.lay_out(&model, sink, budget)?;
         let feeds = feeds.map_or_else(|| Feeds::read(&model, &self.files, budget), Ok)?;
-        budget.look();
+        process::rest();
         let stop = stop_flag();
         let mut sink = sink::create(self.output.as_deref(), sink_options)?;
         let sink_bytes = fit.lines.sink_bytes.saturating_sub(options.sink.held_bytes);
         let _sink = budget.try_reserve("sink", sink_bytes).map_err(Error::from)?;
-        budget.look();
+        process::rest();
         let pool = ThreadPool::new(threads).map_err(|error| Error::io("threads", error.into()))?;
         let mut runner = Runner::with_fit(&model, fit, Arc::new(pool), &options, budget)?;
         runner.stop_at(stop);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::size::display_bytes;
@@ -47,9 +47,8 @@ struct Inner {
     limit_bytes: u64,
     parent: Option<Arc<Inner>>,
     state: Mutex<State>,
-    /// One for a budget and all that descend from it, as is what watches it.
+    /// One for a budget and all that descend from it.
     queue: Arc<Queue>,
-    watch: Arc<OnceLock<fn()>>,
 }
 
 /// Those who wait for memory, first come, first served.
@@ -174,8 +173,7 @@ impl Drop for Ticket<'_> {
 impl MemoryBudget {
     /// A budget of `limit_bytes` of which nothing is used yet.
     pub fn new(limit_bytes: u64) -> Self {
-        let (queue, watch) = Default::default();
-        Self::of(Inner { limit_bytes, parent: None, state: Mutex::default(), queue, watch })
+        Self::of(Inner { limit_bytes, parent: None, state: Mutex::default(), queue: Arc::default() })
     }
 
     fn of(inner: Inner) -> Self {
@@ -186,9 +184,9 @@ impl MemoryBudget {
     /// handle's manner.
     #[must_use]
     pub fn child(&self, limit_bytes: u64) -> Self {
-        let Inner { queue, watch, .. } = &*self.inner;
-        let (parent, queue, watch) = (Some(self.inner.clone()), queue.clone(), watch.clone());
-        let child = Self::of(Inner { limit_bytes, parent, state: Mutex::default(), queue, watch });
+        let Inner { queue, .. } = &*self.inner;
+        let (parent, queue) = (Some(self.inner.clone()), queue.clone());
+        let child = Self::of(Inner { limit_bytes, parent, state: Mutex::default(), queue });
         Self { patience: self.patience.clone(), is_frugal: self.is_frugal, ..child }
     }
 
@@ -209,20 +207,6 @@ impl MemoryBudget {
     /// that went before.
     pub fn is_frugal(&self) -> bool {
         self.is_frugal
-    }
-
-    /// From now on [`MemoryBudget::look`] calls `watch`, here and in all budgets that descend from the same one. Only the first
-    /// watch counts.
-    pub fn watch(&self, watch: fn()) {
-        self.inner.watch.get_or_init(|| watch);
-    }
-
-    /// Says that work is between two steps, which execute different code: whoever watches the budget may look at what is
-    /// resident, and let go of what can be had again. That takes a microsecond, so steps that are shorter call it now and again.
-    pub fn look(&self) {
-        if let Some(watch) = self.inner.watch.get() {
-            watch();
-        }
     }
 
     /// The limit in bytes: its own, or a parent's that is less.

@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread;
 use std::time::Instant;
 
@@ -177,21 +177,6 @@ fn many_threads_never_pass_a_limit_and_none_waits_for_ever() {
     assert!(budget.peak_bytes() <= 1000 && children[0].peak_bytes() <= 700);
     assert!(children.iter().all(|child| child.used_bytes() == 0));
     assert!(budget.holders().is_empty());
-}
-
-#[test]
-fn a_look_is_the_first_watch_of_the_family() {
-    static LOOKS: AtomicUsize = AtomicUsize::new(0);
-    let budget = MemoryBudget::new(1000);
-    let before = budget.child(10);
-    budget.look();
-    budget.watch(|| _ = LOOKS.fetch_add(1, Ordering::Relaxed));
-    budget.child(10).watch(|| panic!("there is one already"));
-    for each in [&budget, &before, &before.child(1), &budget.frugal()] {
-        each.look();
-    }
-    MemoryBudget::new(1000).look();
-    assert_eq!(LOOKS.load(Ordering::Relaxed), 4);
 }
 
 const STEPS: usize = if cfg!(miri) { 12 } else { 200 };

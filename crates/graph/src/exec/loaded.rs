@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tightfit_core::{Buffer, MemoryBudget};
+use tightfit_core::{Buffer, MemoryBudget, step_done};
 use tightfit_kernels::ThreadPool;
 
 use super::weights::{WeightMemory, load_scratch_bytes};
@@ -32,7 +32,7 @@ impl Loaded {
         budget: &MemoryBudget,
     ) -> Result<Loaded, GraphError> {
         check(&plan, &pool)?;
-        budget.look();
+        step_done();
         let mut scratch = Buffer::new(budget, "arena", load_scratch_bytes(&plan, pool.threads()))?;
         let mut weights = WeightMemory::default();
         weights.add(&plan, file, &mut scratch, &pool, budget)?;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tightfit_core::{ALIGNMENT, Buffer, MemoryBudget, Shared};
+use tightfit_core::{ALIGNMENT, Buffer, MemoryBudget, Shared, step_done};
 use tightfit_kernels::{BytePanels, FilterType, Isa, PackedLayout, ThreadPool};
 
 use crate::error::GraphError;
@@ -98,7 +98,7 @@ impl WeightMemory {
             bytes += weight.bytes.next_multiple_of(ALIGNMENT);
         }
         let mut memory = Buffer::new(budget, "weights", bytes)?;
-        load(&new, &mut memory, scratch, pool, budget).map_err(|source| GraphError::Node {
+        load(&new, &mut memory, scratch, pool).map_err(|source| GraphError::Node {
             file: file.to_string(),
             node: "weights".to_string(),
             op: "Const".to_string(),
@@ -155,13 +155,12 @@ impl WeightMemory {
     }
 }
 
-/// Reads constants into `memory` of `budget`, each at its offset, with all threads.
+/// Reads constants into `memory`, each at its offset, with all threads.
 fn load(
     weights: &[WeightPlan],
     memory: &mut [u8],
     scratch: &mut [u8],
     pool: &ThreadPool,
-    budget: &MemoryBudget,
 ) -> Result<(), OpError> {
     let parts: Vec<Part<'_>> = weights.iter().flat_map(parts).collect();
     let next = AtomicUsize::new(0);
@@ -181,7 +180,7 @@ fn load(
                 *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 return;
             }
-            budget.look();
+            step_done();
         }
     });
     match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {

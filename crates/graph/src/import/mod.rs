@@ -24,7 +24,7 @@ mod variables;
 
 use std::sync::Arc;
 
-use tightfit_core::{BudgetError, DType, MemoryBudget, Reservation, block_bytes};
+use tightfit_core::{BudgetError, DType, MemoryBudget, Reservation, block_bytes, piece_done, step_done};
 use tightfit_format::{AttrValue, GraphDef, ListValue, NodeDef, SourceFile};
 
 use crate::dim::{Dim, Dims, Symbol};
@@ -67,9 +67,7 @@ pub struct ImportOptions {
     pub operators: Operators,
 }
 
-/// Nodes that are made between two looks at the process, and those at the beginning after each of which there is one: they
-/// execute most of the code for the first time.
-const STEP_NODES: usize = 8;
+/// Nodes at the beginning each of which is a step: they execute most of the code for the first time.
 const FIRST_NODES: usize = 128;
 
 /// Reads a frozen graph, binary or text. The graph grows within `budget`; the description is let go of.
@@ -86,12 +84,12 @@ pub fn import(
     let mut def = def;
     let (options, shown) = options.ports.resolve(options);
     plain::prepare(&mut def, &options, budget, true)?;
-    budget.look();
+    step_done();
     let tables = tables::read(&def, &options, budget)?;
-    budget.look();
+    step_done();
     let mut library = calls::take_library(&mut def);
     control_flow::structure(&mut def, &mut library)?;
-    budget.look();
+    step_done();
     let mut importer = Importer::new(source, def, &options, shown, budget, Arc::new(library))?;
     importer.tables = Arc::new(tables);
     importer.import()
@@ -232,8 +230,9 @@ impl<'a> Importer<'a> {
         self.graph.reserve_nodes(order.len()).map_err(|source| graph_memory_error(&self.graph, source))?;
         for (number, index) in order.into_iter().enumerate() {
             self.add(index)?;
-            if number < FIRST_NODES || number % STEP_NODES == 0 {
-                self.graph.budget().look();
+            match number < FIRST_NODES {
+                true => step_done(),
+                false => piece_done(number),
             }
         }
         if self.unsupported.count() > 0 {

@@ -10,7 +10,7 @@ mod separate;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tightfit_core::{BudgetError, DType, MemoryBudget, Shape, array_bytes};
+use tightfit_core::{BudgetError, DType, MemoryBudget, Shape, array_bytes, piece_done};
 
 use crate::dim::{Dim, Dims, Symbol};
 use crate::error::GraphError;
@@ -223,7 +223,7 @@ pub fn infer(graph: &mut Graph) -> Result<(), GraphError> {
         values.expect(graph.node(*id).inputs.iter().map(|value| value.node));
     }
     for (number, id) in order.into_iter().enumerate() {
-        graph.look_at(number);
+        piece_done(number);
         let facts = match graph.node(id).kind {
             NodeKind::Region(_) => region::infer(graph, id)?,
             _ => infer_node(graph, id)?,

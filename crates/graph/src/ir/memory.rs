@@ -20,9 +20,6 @@ const CONSTANTS: &str = "the model's constants";
 /// What the memory of a constant is reserved for that follows from the shapes a graph is bound to.
 pub(crate) const BOUND_CONSTANTS: &str = "constants of bound shapes";
 
-/// Nodes between two looks at the process. A look takes about as long as what is done to them.
-const LOOK_NODES: usize = 8;
-
 /// The counters before what an `Arc` shares.
 const SHARED_BYTES: u64 = 2 * size_of::<usize>() as u64;
 
@@ -170,14 +167,6 @@ impl Graph {
     /// The budget that it grows in.
     pub fn budget(&self) -> &MemoryBudget {
         self.memory.budget()
-    }
-
-    /// Work that goes over the nodes has come to this one, by its place in their order: there is a
-    /// [look](MemoryBudget::look) now and again.
-    pub(crate) fn look_at(&self, place: usize) {
-        if place.is_multiple_of(LOOK_NODES) {
-            self.budget().look();
-        }
     }
 
     /// The account that it is counted on.

@@ -26,6 +26,8 @@ pub mod sparse;
 pub mod strides;
 pub mod transposed;
 
+use tightfit_core::step_done;
+
 use crate::error::GraphError;
 use crate::infer::{self, graph_memory_error, infer};
 use crate::ir::{Graph, dead_nodes};
@@ -115,7 +117,7 @@ fn run_list(graph: &mut Graph, passes: &[(&str, Pass)]) -> Result<bool, GraphErr
         let working = graph.memory().room(working_bytes(graph));
         let _working = working.map_err(|source| graph_memory_error(graph, source))?;
         let changes = pass(graph);
-        graph.budget().look();
+        step_done();
         graph.check().map_err(|source| graph_memory_error(graph, source))?;
         if changes {
             has_changed = true;
@@ -141,7 +143,7 @@ pub fn run_bound(graph: &mut Graph, threads: usize) -> Result<(), GraphError> {
     let working = graph.memory().room(working_bytes(graph));
     let _working = working.map_err(|source| graph_memory_error(graph, source))?;
     fold_constants::fold(graph);
-    graph.budget().look();
+    step_done();
     dead_nodes::remove(graph);
     if separable::fuse(graph, threads) {
         dead_nodes::remove(graph);

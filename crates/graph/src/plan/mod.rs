@@ -17,7 +17,7 @@ mod validate;
 
 use std::sync::Arc;
 
-use tightfit_core::{ALIGNMENT, Account, Reservation};
+use tightfit_core::{ALIGNMENT, Account, Reservation, step_done};
 use tightfit_kernels::{BytePanels, Isa, PackedLayout};
 
 use crate::dim::Dims;
@@ -374,9 +374,9 @@ impl Plan {
         let mut planner = Planner::new(graph, options, role, &sizes)?;
         planner.place_constants()?;
         planner.make_steps()?;
-        graph.budget().look();
+        step_done();
         let mut plan = planner.finish(&account)?;
-        graph.budget().look();
+        step_done();
         computes(&plan, graph).map_err(|fault| GraphError::Plan(fault.to_string()))?;
         drop(working);
         account.set(plan.heap_bytes())?;

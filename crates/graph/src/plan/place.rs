@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use tightfit_core::ALIGNMENT;
+use tightfit_core::{ALIGNMENT, piece_done};
 
 use super::planner::Planner;
 use super::{Role, STREAM_FROM_BYTES, Storage, WeightPlan};
@@ -33,7 +33,7 @@ impl Planner<'_> {
         let mut wanted: HashMap<NodeId, WeightUse> = HashMap::new();
         let mut uses = vec![0u32; self.graph.nodes.len()];
         for (position, id) in self.order.iter().enumerate() {
-            self.graph.look_at(position);
+            piece_done(position);
             let node = self.graph.node(*id);
             for value in &node.inputs {
                 uses[value.node.0 as usize] += 1;

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tightfit_core::piece_done;
+
 use super::arena::Item;
 use super::planner::Planner;
 use super::{Action, AliasOf, ArenaItem, SlotPlan, Step, Storage, StreamPlan, fetch};
@@ -15,7 +17,7 @@ impl Planner<'_> {
     pub(super) fn make_steps(&mut self) -> Result<(), GraphError> {
         for position in 0..self.order.len() {
             let id = self.order[position];
-            self.graph.look_at(position);
+            piece_done(position);
             match &self.graph.node(id).kind {
                 NodeKind::Operator(operator) => self.make_step(position, id, operator)?,
                 NodeKind::Region(region) => self.make_region_step(id, region)?,

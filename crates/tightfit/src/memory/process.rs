@@ -46,7 +46,8 @@ const JOINED_WORK_BYTES: u64 = 36 << 16;
 /// The code of a run: reading weights, a batch, or writing the results. Measured are 1.1 to 2.0 MiB.
 const CODE_BYTES: u64 = if IS_CHECKED { 27 << 16 } else { 31 << 16 };
 
-/// The least code that there is room for, whatever else is resident: that of a step, and of what comes before there is another look.
+/// The least code that there is room for, whatever else is resident: that of a step, and what comes before there is another
+/// look.
 const LEAST_CODE_BYTES: u64 = 16 << 16;
 
 /// The code besides that where a model runs again and again: a run whose code does not find room maps it anew each time, which
@@ -158,6 +159,7 @@ impl Share {
 pub fn govern() {
     if system::is_governable(system::Whose::Program) {
         IS_GOVERNED.store(true, Ordering::Relaxed);
+        tightfit_core::tend_steps(rest);
         system::narrow_windows();
         end_phase();
     }
@@ -281,9 +283,8 @@ pub fn replanning_bytes() -> u64 {
     if_governed(REPLANNING_CODE_BYTES)
 }
 
-/// Takes `bytes`, which are [`opening_bytes`] or [`working_bytes`], out of `budget`, until [`leave`], and tends the process
-/// whenever there is a [look](MemoryBudget::look). Of the bytes no more than a running process takes is held from [`begin_run`]
-/// on. What is in use of the budget by then is for threads.
+/// Takes `bytes`, which are [`opening_bytes`] or [`working_bytes`], out of `budget`, until [`leave`]. Of them no more than a
+/// running process takes is held from [`begin_run`] on. What is in use of the budget before is for threads.
 ///
 /// # Errors
 /// [`BudgetError`] when they are not free.
@@ -292,7 +293,6 @@ pub fn occupy(budget: &MemoryBudget, bytes: u64) -> Result<(), BudgetError> {
     let reservation = budget.try_reserve("runtime", bytes)?;
     let code_bytes = bytes.saturating_sub(data_bytes());
     let (budget, kept_bytes, is_running) = (budget.clone(), 0, false);
-    budget.watch(rest);
     *share() = Some(Share { budget, reservation, before_bytes, kept_bytes, code_bytes, is_running });
     Ok(())
 }
